@@ -20,7 +20,7 @@ import {
   type Variables,
 } from './command.js'
 import { type ParsedFile, problemsMax, readConfigurationFile } from './configuration-file.js'
-import { configuredOptions } from './serve-options.js'
+import { configuredOptions, serveVariables } from './serve-options.js'
 import { absolutePath } from './utf8.js'
 
 /** The name of the file in a data directory. */
@@ -63,12 +63,16 @@ export const configuredNames = Object.keys(configuredOptions) as readonly Config
 /** Reads the configuration of a server. Throws ConfigurationError (all mistakes at once), UsageError
  *  (flags that cannot stand beside one another), EPERM (others may write the file). */
 export async function readConfiguration(sources: ConfigurationSources): Promise<Configuration> {
-  const { given, environment } = sources
+  const { given } = sources
+  const environment = await environmentOf(sources)
   const problems: string[] = []
   const fromFlags = flagsOf(given)
   const wrong = new Set<string>()
   const fromVariables = variablesOf(environment, { problems, wrong })
-  const source = await fileOf(sources, fromFlags.get('data') ?? fromVariables.get('data'))
+  const source = await fileOf(
+    { ...sources, environment },
+    fromFlags.get('data') ?? fromVariables.get('data'),
+  )
   const fromFile = source ? fileValues(source, problems) : new Map<string, Candidate>()
   for (const name of source?.wrong ?? []) wrong.add(name)
   const chosen = new Map([...fromFile, ...fromVariables, ...fromFlags])
@@ -188,6 +192,21 @@ async function fileOf(
   const path = join(directory, configurationFile)
   const parsed = await readConfigurationFile(path, configuredOptions, { mayBeMissing: true })
   return parsed && { ...parsed, path, isOfDirectory: true }
+}
+
+/** Returns the environment that describes a server: without the variables of servers if they are those
+ *  of another directory (rfc/30, rule 6). */
+async function environmentOf({
+  given,
+  environment,
+  isBackground,
+}: ConfigurationSources): Promise<Variables> {
+  const { data } = given
+  const { TAILRACE_DATA: meant } = environment
+  if (!isBackground || typeof data !== 'string' || !meant) return environment
+  if (await isSamePath(absolutePath(meant), absolutePath(data))) return environment
+  const isOther = (name: string) => serveVariables.some((one) => one === name)
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !isOther(name)))
 }
 
 async function isSamePath(a: string, b: string): Promise<boolean> {

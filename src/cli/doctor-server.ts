@@ -8,6 +8,7 @@ import { isCode, reasonOf, TailraceError } from '../error.js'
 import { readServerRecord, type ServerRecord, socketNow } from '../local/directory.js'
 import { programVersion } from '../local/installation.js'
 import { isAlive, urlOf } from '../local/local.js'
+import { expiryWarningMs, readPair } from '../server/certificate.js'
 import { ConfigurationError, type UsageError } from './command.js'
 import { checkConfiguration, describedServer } from './configuration-check.js'
 import { type Diagnosis, type Examined, fail, ok, warn } from './doctor-check.js'
@@ -45,9 +46,6 @@ export function problemsOf(error: unknown): readonly string[] | undefined {
   return undefined
 }
 
-/** The time before the end of a certificate from which on doctor warns, in ms. */
-const expiryWarningMs = 14 * 24 * 60 * 60 * 1000
-
 /** Judges the times of a certificate, in ms since 1970. */
 export function judgeCertificate(
   { begins, expires }: { readonly begins: number; readonly expires: number },
@@ -70,7 +68,6 @@ export async function lookAtCertificate(examined: Examined): Promise<readonly Di
   if ('problems' in configuration) return ok('not looked at: the configuration has mistakes')
   const { tls } = describedServer(configuration)
   if (!tls) return ok('none')
-  const { readPair } = await import('../server/certificate.js')
   try {
     return judgeCertificate(await readPair(tls), now)
   } catch (error) {

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { longFlag } from '../../src/cli/command.js'
 import { fileSizeMax, parseConfiguration, problemsMax } from '../../src/cli/configuration-file.js'
@@ -119,6 +120,63 @@ jobs: 8
       expect(parsed(`jobs: 3\nx: ${deep.repeat(20_000)}`).problems.length).toBeGreaterThan(0)
     }
     expect(performance.now() - started).toBeLessThan(10_000)
+  })
+
+  it('of any text gives values that its flags take, or problems with a place in the text', () => {
+    const words =
+      'data listen tls cert key socket path mode jobs idle-exit allow-host : - , [ ] { } & * ! | > " 4 true ~ # ? %YAML --- ... \t'
+    const token = fc.constantFrom(
+      ...words.split(' '),
+      ' ',
+      '  ',
+      '\n',
+      '\n  ',
+      '\u0000',
+      '\ud800',
+      'é',
+    )
+    const field = fc.constantFrom(
+      'data',
+      'listen',
+      'jobs',
+      'tls',
+      'socket',
+      '  mode',
+      '  path',
+      '- x',
+    )
+    const value = fc.constantFrom(
+      '0',
+      '3',
+      '-1',
+      'x',
+      '"4"',
+      '[x]',
+      '[a:1, 4]',
+      '{a: b}',
+      '*a',
+      '~',
+    )
+    const line = fc.tuple(field, fc.constantFrom(': ', ':', ' '), value)
+    const text = fc.oneof(
+      fc.string(),
+      fc.array(token, { maxLength: 40 }).map((all) => all.join('')),
+      fc.array(line, { maxLength: 6 }).map((all) => all.map((parts) => parts.join('')).join('\n')),
+    )
+    fc.assert(
+      fc.property(text, (source) => {
+        const file = parseConfiguration(Buffer.from(source), '/etc', configuredOptions)
+        for (const [name, { found }] of file.values) {
+          const option = Object.entries(configuredOptions).find(([each]) => each === name)?.[1]
+          option?.read(found)
+        }
+        const lines = source.split('\n').length
+        for (const { line, column, message } of file.problems) {
+          expect([line >= 1 && line <= lines, column >= 1, message]).toEqual([true, true, message])
+        }
+      }),
+      { numRuns: 2_000 },
+    )
   })
 })
 
@@ -313,6 +371,18 @@ describe('a server', () => {
     await sandbox.ok(['stop'])
     await writeFile(file, `data: ${sandbox.data}\nlisten: [127.0.0.1:0]\n`)
     expect((await sandbox.shell('t get key', { env })).stdout).toBe('value')
+    expect((await sandbox.record()).listen).toHaveLength(1)
+  })
+
+  it('that a command starts takes no notice of variables that are of another directory', async () => {
+    const env = { TAILRACE_LISTEN: '127.0.0.1:0', TAILRACE_CONFIG: '/none.yaml' }
+    const other = join(sandbox.directory, 'other')
+    expect((await sandbox.shell(`t put key value --data ${other}`, { env })).code).toBe(0)
+    const { listen } = JSON.parse(await sandbox.ok(['status', '--json', '--data', other]))
+    expect(listen).toEqual([])
+    await sandbox.ok(['stop', '--data', other])
+    const own = { TAILRACE_LISTEN: '127.0.0.1:0' }
+    expect((await sandbox.shell('t put key value', { env: own })).code).toBe(0)
     expect((await sandbox.record()).listen).toHaveLength(1)
   })
 
