@@ -20,6 +20,8 @@ export const smallSize = 16 * 1024
 /** The time without progress after which a client loses its connection where others need its memory,
  *  in ms. */
 export const stalledMs = 2_000
+/** The time for which memory is kept for one who may send something large, in ms. */
+const promisedMs = 1_000
 
 /** The backlogs of one server. Mutable; each socket and each answer over HTTP has a part. */
 export class Backlogs {
@@ -27,7 +29,7 @@ export class Backlogs {
   #size = 0
   /** The parts that have bytes, in the order of their last progress. */
   readonly #held = new Set<Backlog>()
-  readonly #waiting = new Set<Deferred<void>>()
+  readonly #waiting = new Set<{ readonly pass: () => void; readonly passed: Deferred<void> }>()
   /** Woken when bytes have left. */
   readonly #moved = new Wakeup()
   #running = false
@@ -69,20 +71,26 @@ export class Backlogs {
     if (by < 0) this.#moved.wake()
   }
 
-  /** Resolves when something large may be sent. Callers pass one by one, so that what one sends counts
-   *  before the next one passes. Throws the error that `canceled` returns. */
-  async room(signal: LightSignal): Promise<void> {
+  /** Keeps `by` bytes more for what was let pass; negative if less. The part calls it. */
+  keep(by: number): void {
+    this.#size += by
+    if (by < 0) this.#moved.wake()
+  }
+
+  /** Resolves when something large may be sent. Callers pass one by one; `pass` counts what each may
+   *  send before the next one passes. Throws the error that `canceled` returns. */
+  async room(signal: LightSignal, pass: () => void): Promise<void> {
     if (signal.aborted) throw canceled(signal)
-    if (!this.spent && this.#waiting.size === 0) return
-    const turn = deferred<void>()
+    if (!this.spent && this.#waiting.size === 0) return pass()
+    const turn = { pass, passed: deferred<void>() }
     this.#waiting.add(turn)
     const end = onAbort(signal, () => {
       this.#waiting.delete(turn)
-      turn.reject(canceled(signal))
+      turn.passed.reject(canceled(signal))
     })
     if (!this.#running) void this.#run()
     try {
-      await turn.promise
+      await turn.passed.promise
     } finally {
       end()
     }
@@ -107,7 +115,8 @@ export class Backlogs {
       const [next] = this.#waiting
       if (!next || this.spent) continue
       this.#waiting.delete(next)
-      next.resolve()
+      next.pass()
+      next.passed.resolve()
       await setImmediate()
     }
     this.#running = false
@@ -141,6 +150,9 @@ export class Backlog {
   readonly #drop: () => void
   readonly #ended = new LightSignal()
   #size = 0
+  /** Memory that is kept for what `room` let pass, until it counts in `#size`. */
+  #promised = 0
+  #stopTimer: () => void = () => {}
 
   constructor(all: Backlogs, drop: () => void) {
     this.#all = all
@@ -160,14 +172,26 @@ export class Backlog {
   /** Sets the number of bytes that wait. */
   set(size: number): void {
     if (this.ended) return
+    this.#promise(0)
     const by = size - this.#size
     this.#size = size
     if (by !== 0) this.#all.change(this, by)
   }
 
-  /** Resolves when something large may be sent. Throws ECANCELED once the part has ended. */
-  room(): Promise<void> {
-    return this.#all.room(this.#ended)
+  /** Resolves when something of up to `size` bytes may be sent. They count from then on, until the next
+   *  `set`, or for `promisedMs`: what is asked for may come late, or never. Throws ECANCELED once the
+   *  part has ended. */
+  async room(size: number): Promise<void> {
+    await this.#all.room(this.#ended, () => this.#promise(size))
+  }
+
+  #promise(size: number): void {
+    if (size === 0 && this.#promised === 0) return
+    this.#stopTimer()
+    const by = size - this.#promised
+    this.#promised = size
+    this.#all.keep(by)
+    if (size > 0) this.#stopTimer = startTimer(promisedMs, () => this.#promise(0))
   }
 
   /** Ends the connection, and gives its memory back. */

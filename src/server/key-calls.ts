@@ -1,6 +1,7 @@
 /** The requests on keys whose arguments and answers are JSON: stat, treeobj, list, root,
  *  transactions, and reads of several keys at one root. See rfc/12. */
 
+import { readSizeMax } from '../api/kvs.js'
 import { defined } from '../base/shape.js'
 import { getTreeobj, listKeys, root, statKey } from '../wire/keys.js'
 import { read, txn } from '../wire/transaction.js'
@@ -58,7 +59,7 @@ function waiting(call: Call, seq: number | undefined): { readonly signal?: Abort
 /** Makes a long answer once there is memory for it. It counts from when it is made, and not only from
  *  when it was encoded and handed over. */
 async function readLong(call: Call, work: () => Promise<Values>): Promise<Values> {
-  await call.backlog?.room()
+  await call.backlog?.room(readSizeMax)
   const made = await work()
   const answer = call.context.backlogs.begin(() => {})
   call.afterwards(() => answer.end())

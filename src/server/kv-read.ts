@@ -102,7 +102,7 @@ export async function get(
     })
     return reply
   }
-  if (left > smallSize) await (request.raw as FrontRequest).backlog?.room()
+  if (left > smallSize) await (request.raw as FrontRequest).backlog?.room(left)
   const bytes = await joined(found.chunks)
   return reply.headers({ ...headers, ...extent }).send(bytes)
 }

@@ -6,6 +6,7 @@
 import type { Socket as RawSocket } from 'node:net'
 import type { Signal } from '../base/abort.js'
 import { Wakeup } from '../base/wakeup.js'
+import { blobSizeMax } from '../blob/blob.js'
 import { canceled } from '../error.js'
 import { type ResponseFrame, subprotocol } from '../wire/frames.js'
 import { encodeMessage, packWithRoom, type Subprotocol } from '../wire/messages.js'
@@ -182,7 +183,7 @@ export class Outbox {
       const seen = this.#moved.count
       if (!this.full) return
       if (this.#isBehind) await this.#moved.wait(seen, signal)
-      else await this.#part.room()
+      else await this.#part.room(blobSizeMax)
     }
   }
 

@@ -5,6 +5,7 @@
 
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
+import { blobSizeMax } from '../blob/blob.js'
 import type { Activity } from './activity.js'
 import type { Reply } from './app.js'
 import { smallSize } from './backlogs.js'
@@ -54,6 +55,8 @@ type ByteStream = {
 export async function sendStream(reply: Reply, stream: ByteStream): Promise<void> {
   const { headers, pieces, signal, log, pace, heartbeat, release } = stream
   const { backlog } = reply.request.raw as FrontRequest
+  const copies = heartbeat ? eventCopies : 1
+  const pieceSize = blobSizeMax * copies
   const share = pace.share()
   const iterator = pieces[Symbol.asyncIterator]()
   const { raw } = reply
@@ -77,19 +80,19 @@ export async function sendStream(reply: Reply, stream: ByteStream): Promise<void
   }
   using beats = heartbeat && new Beats(heartbeat.ms, () => void beat().catch(() => raw.destroy()))
   try {
-    await backlog?.room()
+    await backlog?.room(pieceSize)
     let piece = await iterator.next()
     await begin()
     while (!piece.done && !raw.destroyed) {
       gatherer.add(piece.value)
       beats?.restart()
       if (raw.writableNeedDrain) {
-        backlog?.set(raw.writableLength * (heartbeat ? eventCopies : 1))
+        backlog?.set(raw.writableLength * copies)
         await once(raw, 'drain', { signal })
-        backlog?.set(0)
       }
+      backlog?.set(0)
       // Streams of small pieces go on: they have little to send.
-      if (piece.value.length > smallSize) await backlog?.room()
+      if (piece.value.length > smallSize) await backlog?.room(pieceSize)
       await share.take()
       share.begin()
       piece = await iterator.next()

@@ -9,12 +9,12 @@ it('what is large waits while others have the memory, and passes one by one', as
   const full = all.begin(() => {})
   full.set(backlogSpentSize)
   const early = all.begin(() => {})
-  await early.room()
+  await early.room(1)
   full.set(backlogSpentSize + 1)
   const parts = [1, 2, 3].map(() => all.begin(() => {}))
   const passed: number[] = []
   const rooms = parts.map(async (part, at) => {
-    await part.room()
+    await part.room(1)
     passed.push(at)
     part.set(backlogSpentSize)
   })
@@ -32,18 +32,29 @@ it('what is large waits while others have the memory, and passes one by one', as
   expect(passed).toEqual([0, 1, 2])
 })
 
+it('what may be sent counts before it is, until it was, or until its client has gone', async () => {
+  const all = new Backlogs(() => 0)
+  const parts = [1, 2, 3].map(() => all.begin(() => {}))
+  for (const part of parts) await part.room(backlogSpentSize / 2)
+  expect(all.spent).toBe(true)
+  parts[0]?.set(10)
+  expect(all.size).toBe(backlogSpentSize + 10)
+  for (const part of parts) part.end()
+  expect(all.size).toBe(0)
+})
+
 it('one that ends while it waits for memory is told so, and holds up nobody', async () => {
   const all = new Backlogs(() => 0)
   const full = all.begin(() => {})
   full.set(backlogSpentSize + 1)
   const [gone, next] = [all.begin(() => {}), all.begin(() => {})]
-  const refused = gone.room()
-  const waiting = next.room()
+  const refused = gone.room(1)
+  const waiting = next.room(1)
   gone.end()
   await expect(refused).rejects.toMatchObject({ code: 'ECANCELED' })
   full.end()
   await waiting
-  await expect(gone.room()).rejects.toMatchObject({ code: 'ECANCELED' })
+  await expect(gone.room(1)).rejects.toMatchObject({ code: 'ECANCELED' })
 })
 
 it('who has read nothing for longest loses the connection, not before its time, and only for others', () => {
