@@ -8,21 +8,21 @@ import { dirname } from 'node:path'
 import { openFilesMax } from '../base/limits.js'
 import { isInherited } from '../base/posix.js'
 import { reasonOf } from '../error.js'
+import { oldestNode } from '../local/installation.js'
 import { type Diagnosis, type Examined, fail, ok, warn } from './doctor-check.js'
-import { nodeComplaint } from './node-version.js'
 import { sizeText } from './units.js'
 import { absolutePath } from './utf8.js'
 
 /** Judges a version of Node. */
-export function judgeNode(version: string): readonly Diagnosis[] {
-  const complaint = nodeComplaint(version)
-  if (complaint === undefined) return ok(`Node ${version}`)
-  return fail(`Node ${version} is too old`, 'install Node 20 or newer, or put it first in PATH')
+export function judgeNode(version: string, majorMin: number): readonly Diagnosis[] {
+  if (Number(version.split('.')[0]) >= majorMin) return ok(`Node ${version}`)
+  const advice = `install Node ${majorMin} or newer, or put it first in PATH`
+  return fail(`Node ${version} is too old`, advice)
 }
 
 /** Looks at the version of Node. */
 export function lookAtNode(): readonly Diagnosis[] {
-  return judgeNode(process.versions.node)
+  return judgeNode(process.versions.node, oldestNode())
 }
 
 /** Platforms that the tests run on, and those that should do. */

@@ -12,6 +12,13 @@ export const mainFile = fileURLToPath(new URL(`${built}main.js`, import.meta.url
 /** The path of the keeper of `lease run`. */
 export const keeperFile = fileURLToPath(new URL(`${built}keeper.js`, import.meta.url))
 
+/** Reads the oldest major version of Node that runs this program from its package. */
+export function oldestNode(): number {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  const { engines }: { readonly engines: { readonly node: string } } = JSON.parse(text)
+  return Number(/\d+/.exec(engines.node)?.[0])
+}
+
 /** Reads the version of this program from its package. */
 export function programVersion(): string {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')

@@ -35,6 +35,7 @@ import {
 } from '../../src/cli/doctor-machine.js'
 import { judgeCertificate } from '../../src/cli/doctor-server.js'
 import { checks, diagnosesOf, examine } from '../../src/cli/doctor-table.js'
+import { oldestNode } from '../../src/local/installation.js'
 import { isAlive } from '../../src/local/local.js'
 import { open } from '../../src/open.js'
 import { connectionsMax, connectionsWithin } from '../../src/server/front.js'
@@ -377,8 +378,8 @@ describe('judges', () => {
   })
 
   it('of the machine know old Nodes, few files, little memory and missing parts', () => {
-    expect(levelOf(judgeNode('19.9.0'))).toBe('FAIL')
-    expect(levelOf(judgeNode('20.0.0'))).toBe('ok')
+    expect(levelOf(judgeNode('19.9.0', oldestNode()))).toBe('FAIL')
+    expect(levelOf(judgeNode('20.0.0', oldestNode()))).toBe('ok')
     expect(levelOf(judgePlatform('win32', 'x64'))).toBe('FAIL')
     expect(levelOf(judgePlatform('darwin', 'arm64'))).toBe('warn')
     expect(levelOf(judgeHash(false))).toBe('warn')
