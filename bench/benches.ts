@@ -7,6 +7,7 @@ import { cache, manyResults } from './cache.js'
 import { cli } from './cli.js'
 import { cold } from './cold.js'
 import { collect } from './collect.js'
+import { fairness } from './fairness.js'
 import { fanOut } from './fan-out.js'
 import { flow } from './flow.js'
 import { flowIdle } from './flow-idle.js'
@@ -46,4 +47,5 @@ export const benches: Readonly<Record<string, Bench>> = {
   'flow-workers': flowWorkers,
   'flow-outdated': flowOutdated,
   'flow-idle': flowIdle,
+  fairness,
 }

@@ -169,6 +169,11 @@ export class Backlog {
     return this.#ended.aborted
   }
 
+  /** True if all that is large waits. */
+  get spent(): boolean {
+    return this.#all.spent
+  }
+
   /** Sets the number of bytes that wait. */
   set(size: number): void {
     if (this.ended) return

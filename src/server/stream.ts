@@ -6,6 +6,7 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { blobSizeMax } from '../blob/blob.js'
+import { isCode, TailraceError } from '../error.js'
 import type { Activity } from './activity.js'
 import type { Reply } from './app.js'
 import { smallSize } from './backlogs.js'
@@ -92,7 +93,11 @@ export async function sendStream(reply: Reply, stream: ByteStream): Promise<void
       }
       backlog?.set(0)
       // Streams of small pieces go on: they have little to send.
-      if (piece.value.length > smallSize) await backlog?.room(pieceSize)
+      if (piece.value.length > smallSize) {
+        // The source of an event stream would hold its last piece meanwhile. Its client comes back.
+        if (heartbeat && backlog?.spent) throw comeBack()
+        await backlog?.room(pieceSize)
+      }
       await share.take()
       share.begin()
       piece = await iterator.next()
@@ -102,12 +107,18 @@ export async function sendStream(reply: Reply, stream: ByteStream): Promise<void
   } catch (error) {
     if (!reply.sent) throw error
     gatherer.flush()
-    if (!signal.aborted) log.fault(reply.request.url, error, reply.request.id)
+    // Its client was asked to make room, and comes back.
+    const isFault = !signal.aborted && !isCode(error, 'EBUSY')
+    if (isFault) log.fault(reply.request.url, error, reply.request.id)
     if (raw.socket) cut(raw.socket, endsWithConnection(raw) ? 'reset' : 'close')
     else raw.destroy()
   } finally {
     await iterator.return?.()
   }
+}
+
+function comeBack(): TailraceError {
+  return new TailraceError('EBUSY', 'clients that do not read have the memory: come back')
 }
 
 async function sendHead(reply: Reply, headers: ByteStream['headers']): Promise<void> {

@@ -31,7 +31,9 @@ it('serve says when a migration begins and ends', async () => {
 it('a server that a command started has both in its log', async () => {
   expect(await sandbox.ok(['get', 'config/mode'])).toBe('off')
   const log = await readFile(join(sandbox.data, 'server.log'), 'utf8')
-  expect(log).toMatch(/Z the store has an older format .+\n.+Z the store has this format now/)
+  expect(log).toMatch(
+    /Z info the store has an older format .+\n.+Z info the store has this format now/,
+  )
 })
 
 it('fsck says it, too', async () => {
