@@ -118,12 +118,13 @@ export class Connection {
   }
 
   /** Sends a call at once. REQUIRES: `isOpen`, and its signal has not aborted. */
-  call({ op, namespace, idempotencyKey, body }: Omit<CallFrame, 'id'>, call: SocketCall): void {
+  call(frame: Omit<CallFrame, 'id'>, call: SocketCall): void {
+    const { op, namespace, idempotencyKey, idempotencySince, body } = frame
     const id = ++this.#lastId
     this.#calls.add(id, call)
     this.#hasCalled = true
     this.#session?.socket.hold(true)
-    this.#send({ id, op, namespace, idempotencyKey, body })
+    this.#send({ id, op, namespace, idempotencyKey, idempotencySince, body })
   }
 
   add(stream: WatchStream): void {

@@ -73,6 +73,7 @@ const allowedHeaders = [
   'if-range',
   'range',
   'idempotency-key',
+  'idempotency-since',
   'last-event-id',
   'producer-id',
   'producer-epoch',

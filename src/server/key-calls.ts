@@ -24,11 +24,15 @@ export function serveKeyCalls(routes: Routes): void {
   routes.serve(root, (args, call) =>
     call.context.store.root({ ...args, ...waiting(call, args.waitSeq) }),
   )
-  routes.serve(txn, ({ namespace, guards, ops, noMerge }, { context, idempotencyKey }) => {
-    const isPlain = guards === undefined && noMerge === undefined
-    const transaction = isPlain ? { ops } : { ops, ...defined({ guards, noMerge }) }
-    return context.store.commit(transaction, defined({ namespace, idempotencyKey }))
-  })
+  routes.serve(
+    txn,
+    ({ namespace, guards, ops, noMerge }, { context, idempotencyKey, idempotencySince }) => {
+      const isPlain = guards === undefined && noMerge === undefined
+      const transaction = isPlain ? { ops } : { ops, ...defined({ guards, noMerge }) }
+      const once = { idempotencyKey, idempotencySince }
+      return context.store.commit(transaction, defined({ namespace, ...once }))
+    },
+  )
   routes.serve(
     read,
     async ({ keys, ...scope }, call) => {

@@ -35,6 +35,7 @@ const lookupCost = 1024
 class PendingCall implements Call {
   readonly id: number
   readonly idempotencyKey: string | undefined
+  readonly idempotencySince: number | undefined
   readonly context: ServerContext
   readonly #signalOf: (call: PendingCall) => AbortSignal
   canceled = false
@@ -44,13 +45,14 @@ class PendingCall implements Call {
   #after: (() => void)[] | undefined
 
   constructor(
-    { id, idempotencyKey }: CallFrame,
+    { id, idempotencyKey, idempotencySince }: CallFrame,
     context: ServerContext,
     signalOf: (call: PendingCall) => AbortSignal,
   ) {
     this.context = context
     this.id = id
     this.idempotencyKey = idempotencyKey
+    this.idempotencySince = idempotencySince
     this.#signalOf = signalOf
   }
 

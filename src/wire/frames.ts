@@ -90,6 +90,7 @@ export type CallFrame = {
   readonly op: string
   readonly namespace?: string | undefined
   readonly idempotencyKey?: string | undefined
+  readonly idempotencySince?: number | undefined
   /** All other arguments: those that HTTP has in the path, in the query or in the body. */
   readonly body?: unknown
 }
@@ -164,6 +165,7 @@ const call = asked<CallFrame>({
   op: text,
   namespace: optional(text),
   idempotencyKey: optional(text),
+  idempotencySince: optional(count),
   body: optional(anything),
 })
 const operation = answered<{ readonly op: string }>({ op: text })
