@@ -175,6 +175,7 @@ describe.each(ways)(
         'append under a key of its own',
         (each) => each.append('k', 'x', { idempotencyKey: 'own', exactlyOnce }),
       ],
+      ['append numbered 0', (each) => each.append('k', 'x', { producer: p(0), exactlyOnce })],
       [
         'first append of a producer',
         (each) => each.producer('k', { epoch: 0 }).then((own) => own.append('x')),
