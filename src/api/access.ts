@@ -86,8 +86,8 @@ type Signal = { readonly signal?: AbortSignal }
 /** The access tokens of a store. A caller with an access token sees and changes those that it made,
  *  and those that they made. */
 export interface AccessTokens {
-  /** Makes an access token. Throws EINVAL (a grant cannot be read), EPERM (the caller does not have
-   *  all of that itself), EBUSY (`accessTokensMax`).
+  /** Makes an access token. Throws EINVAL (a grant cannot be read), E2BIG (`grantsMax`), EPERM (the
+   *  caller does not have all of that itself), EBUSY (`accessTokensMax`).
    *
    *      const { token } = await store.tokens.create('ci', { grants: ['read,watch@primary/logs'] })
    *      await using reader = await connect('http://127.0.0.1:7270', { token })

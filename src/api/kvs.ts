@@ -179,6 +179,12 @@ export type CommitOptions = Scope & {
    *  key is not applied again, and gets the answer of the first time. Throws EINVAL (another
    *  transaction was sent under it), EUNKNOWN (the answer is no longer kept). */
   readonly idempotencyKey?: string
+  /** A seq of the namespace from before the write was first sent under its `idempotencyKey`, for a
+   *  write that is sent again. If its answer may have been forgotten since that seq, the write is
+   *  EUNKNOWN with `failed.state: {floor}` (the newest seq whose answer was forgotten), and is not
+   *  done. Left out: a write whose answer was forgotten is done again. Throws EINVAL without
+   *  `idempotencyKey`. */
+  readonly idempotencySince?: number
   /** True to make a client send the write again, under an `idempotencyKey`, until it is answered or
    *  the signal aborts: it is done once. Without this option a write whose answer was lost is
    *  EUNKNOWN. Embedded it changes nothing. */
@@ -219,7 +225,10 @@ export type AppendOptions = CommitOptions &
   }
 
 /** The options of `Store.update`. */
-export type UpdateOptions = Omit<PutOptions, 'guards' | 'idempotencyKey' | 'exactlyOnce' | 'resend'>
+export type UpdateOptions = Omit<
+  PutOptions,
+  'guards' | 'idempotencyKey' | 'idempotencySince' | 'exactlyOnce' | 'resend'
+>
 
 /** The options of `producer`. */
 export type ProducerOptions = Scope & {

@@ -119,14 +119,24 @@ export const once = grouped('Done once', {
     '--idempotency-key <key>',
     'sent again under the same key, it is answered, not done again',
   ),
+  idempotencySince: option(
+    '--idempotency-since <seq>',
+    'the seq of the namespace before it was first sent: EUNKNOWN if it may be done and forgotten',
+    integer(),
+    { needs: 'idempotencyKey' },
+  ),
   exactlyOnce: flag('--exactly-once', 'send it again until it is answered; it is done once'),
 })
 
 export function onceOf({
   idempotencyKey,
+  idempotencySince,
   exactlyOnce,
-}: OptionValues<typeof once>): Pick<CommitOptions, 'idempotencyKey' | 'exactlyOnce'> {
-  return defined({ idempotencyKey, exactlyOnce: exactlyOnce || undefined })
+}: OptionValues<typeof once>): Pick<
+  CommitOptions,
+  'idempotencyKey' | 'idempotencySince' | 'exactlyOnce'
+> {
+  return defined({ idempotencyKey, idempotencySince, exactlyOnce: exactlyOnce || undefined })
 }
 
 export const producer = grouped('Done once', {

@@ -313,10 +313,10 @@ export async function commit(
   ops: readonly Op[],
 ): Promise<void> {
   const { options } = call
-  const { idempotencyKey, exactlyOnce = false } = options
+  const { idempotencyKey, idempotencySince, exactlyOnce = false } = options
   const committed = await store.commit(
     { guards: leaseGuards(call), ops },
-    { ...scopeOf(options), ...onceOf({ idempotencyKey, exactlyOnce }) },
+    { ...scopeOf(options), ...onceOf({ idempotencyKey, idempotencySince, exactlyOnce }) },
   )
   await print(call, committed)
 }

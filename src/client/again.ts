@@ -21,25 +21,25 @@ export class Again {
     this.#options = options
   }
 
-  /** Calls `send` until it is answered. The number of tries has no bound; the waits between them
-   *  have those of the backoff. `isKept`: the server keeps the answer, so that a later try has that
+  /** Calls `send` until it is answered, and says if an earlier try may have been done. The number of
+   *  tries has no bound; the waits between them have those of the backoff. `isKept`: the server keeps the answer, so that a later try has that
    *  of the first one. REQUIRES: a write that is sent twice is done once. Throws what the server says,
    *  EUNKNOWN (a later try was refused, without a kept answer), ECLOSED (disposed), ECANCELED. */
   async untilAnswered<T>(
-    send: () => Promise<T>,
+    send: (earlier: { readonly mayBeDone: boolean }) => Promise<T>,
     signal: AbortSignal | undefined,
     { isKept }: { readonly isKept: boolean },
   ): Promise<T> {
     const { backoff, random } = this.#options
     const ended = this.#ended.signal
-    let isUnanswered = false
+    let mayBeDone = false
     for (let failures = 1; ; failures++) {
       try {
-        return await send()
+        return await send({ mayBeDone })
       } catch (error) {
         if (ended.aborted) throw error
-        if (!isPassing(error)) throw isUnanswered && !isKept ? refusedLater(error) : error
-        isUnanswered ||= isCode(error, 'EUNKNOWN') || isCode(error, 'ETIMEDOUT')
+        if (!isPassing(error)) throw mayBeDone && !isKept ? refusedLater(error) : error
+        mayBeDone ||= isCode(error, 'EUNKNOWN') || isCode(error, 'ETIMEDOUT')
       }
       await pause(delayOf(backoff, failures, random()), signal, ended)
     }
@@ -58,7 +58,8 @@ function refusedLater(cause: unknown): TailraceError {
 }
 
 /** Returns true if the write has to be sent again: it was not answered, or the server asks to
- *  retry. An EUNKNOWN with `failed` is an answer: the write was committed long ago (rfc/20). */
+ *  retry. An EUNKNOWN with `failed` is an answer: the write was committed long ago, or nobody can
+ *  tell any more (rfc/20, rule 7). */
 function isPassing(error: unknown): boolean {
   if (isCode(error, 'EUNKNOWN')) return error.failed === undefined
   return isCode(error, 'ECLOSED') || isCode(error, 'EBUSY') || isCode(error, 'ETIMEDOUT')

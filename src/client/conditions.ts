@@ -6,10 +6,12 @@ import { TailraceError } from '../error.js'
 import { guardsHeader, toGuardsHeader, toHeader } from '../wire/headers.js'
 import { sameKey } from './path.js'
 
-/** Encodes an idempotency key. Throws EINVAL if it is empty, or a header cannot hold it. */
-export function idempotencyHeaders(key: string): Readonly<Record<string, string>> {
+/** Encodes an idempotency key, and the seq since which its write may have been done. Throws EINVAL if
+ *  the key is empty, or a header cannot hold it. */
+export function idempotencyHeaders(key: string, since?: number): Readonly<Record<string, string>> {
   const value = toHeader(key)
-  if (value) return { 'idempotency-key': value }
+  const more = since === undefined ? {} : { 'idempotency-since': `${since}` }
+  if (value) return { 'idempotency-key': value, ...more }
   throw new TailraceError('EINVAL', idempotencyKeyRule)
 }
 

@@ -119,15 +119,13 @@ export class Connection {
   }
 
   /** Sends a call at once. REQUIRES: `isOpen`, and its signal has not aborted. */
-  call(
-    { op, namespace, idempotencyKey, trace, body }: Omit<CallFrame, 'id'>,
-    call: SocketCall,
-  ): void {
+  call(frame: Omit<CallFrame, 'id'>, call: SocketCall): void {
+    const { op, namespace, idempotencyKey, idempotencySince, trace, body } = frame
     const id = ++this.#lastId
     this.#calls.add(id, call)
     this.#hasCalled = true
     this.#session?.socket.hold(true)
-    this.#send({ id, op, namespace, idempotencyKey, trace, body })
+    this.#send({ id, op, namespace, idempotencyKey, idempotencySince, trace, body })
   }
 
   add(stream: WatchStream): void {

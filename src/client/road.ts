@@ -45,6 +45,7 @@ export type RoadRequest<R extends RequestSpec, T> = {
   readonly idempotencyKey?: string | undefined
   /** The place of the request in a trace. Default: that of a span below the active one. */
   readonly trace?: string | undefined
+  readonly idempotencySince?: number | undefined
   readonly signal?: AbortSignal | undefined
   /** Makes the result of the answer. It may throw. */
   readonly take: (answer: AnswerOf<R>) => T
@@ -52,6 +53,8 @@ export type RoadRequest<R extends RequestSpec, T> = {
   readonly overHttp: (body: object) => Promise<T>
   /** The error of a request that reads after which it is asked over HTTP. */
   readonly overHttpAfter?: Code
+  /** Called just before the request is sent on the socket. */
+  readonly onSend?: () => void
 }
 
 /** A write that waits for its turn. */
@@ -82,6 +85,8 @@ export class Road {
   #queuedSize = 0
   /** True while a small write is on its way over HTTP. */
   #onHttp = false
+  /** The number of promises for which all small writes wait. */
+  #holds = 0
   /** The number of writes on the socket that have no answer yet, and the kind of the last one. */
   #unanswered = 0
   #unansweredSize = 0
@@ -151,6 +156,17 @@ export class Road {
     return this.#enqueue(asking, size)
   }
 
+  /** Sends no small write before a promise has settled, so that a write which needs it keeps its
+   *  place. REQUIRES: the promise never rejects. */
+  hold(until: Promise<unknown>): void {
+    if (!this.enabled) return
+    this.#holds++
+    void until.then(() => {
+      this.#holds--
+      this.#pump()
+    })
+  }
+
   #read<R extends RequestSpec, T>(asking: RoadRequest<R, T>): Promise<T> {
     const { spec, body } = asking
     if (!this.#socket.isOpen) {
@@ -202,16 +218,18 @@ export class Road {
   }
 
   #send<R extends RequestSpec, T>(asking: RoadRequest<R, T>, options: AskedOptions): Promise<T> {
-    const { spec, namespace, idempotencyKey, trace, body } = asking
+    const { spec, namespace, idempotencyKey, idempotencySince, trace, body } = asking
     const asked = new Asked(asking, options)
-    this.#socket.call({ op: spec.name, namespace, idempotencyKey, trace, body }, asked)
+    asking.onSend?.()
+    const once = { idempotencyKey, idempotencySince }
+    this.#socket.call({ op: spec.name, namespace, ...once, trace, body }, asked)
     return asked.result
   }
 
   /** True if a write may be sent on the socket now: no write is on its way that could land behind
    *  it. */
   #canSend(spec: RequestSpec): boolean {
-    if (this.#onHttp || !this.#socket.isOpen) return false
+    if (this.#onHttp || this.#holds > 0 || !this.#socket.isOpen) return false
     if (this.#unanswered === 0) return true
     if (this.#unanswered >= inFlightMax || this.#unansweredSize >= inFlightSizeMax) return false
     return spec.inOrder === true && spec === this.#lastSpec
@@ -257,7 +275,7 @@ export class Road {
     for (let next = this.#queue.first; next; next = this.#queue.first) {
       const isOver = next.isOver()
       const canSend = !isOver && this.#canSend(next.spec)
-      if (!isOver && !canSend && (this.#onHttp || this.#unanswered > 0)) return
+      if (!isOver && !canSend && (this.#onHttp || this.#holds > 0 || this.#unanswered > 0)) return
       this.#queue.take()
       this.#queuedSize -= next.size
       if (isOver) continue

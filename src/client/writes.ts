@@ -17,17 +17,19 @@ import {
   transactionSizeMax,
   type Value,
 } from '../api/transaction.js'
+import { joinAbort } from '../base/abort.js'
 import { join } from '../blob/blob.js'
 import { TailraceError } from '../error.js'
 import { encodeText } from '../wire/bytes.js'
-import { appendKey, putKey } from '../wire/keys.js'
+import { appendKey, putKey, root } from '../wire/keys.js'
 import type { ArgsOf } from '../wire/request.js'
 import { txn } from '../wire/transaction.js'
 import { Again, type AgainOptions } from './again.js'
 import { conditionsOf, idempotencyHeaders, producerHeaders } from './conditions.js'
 import type { Http } from './http.js'
 import type { Road } from './road.js'
-import { smallSizeMax } from './small.js'
+import { SeenSeqs } from './seen-seqs.js'
+import { copyOf, smallSizeMax } from './small.js'
 
 /** The content types that the header of a PUT cannot set, since clients send them by default. */
 const unsaid: ReadonlySet<string> = new Set([
@@ -37,17 +39,35 @@ const unsaid: ReadonlySet<string> = new Set([
 
 type Headers = Readonly<Record<string, string>>
 
+/** The parts of one try of a write by which it is done once. */
+type Once = {
+  /** The idempotency key. */
+  readonly key?: string
+  /** The key and `since` as headers. */
+  readonly headers?: Headers
+  /** A seq of the namespace from before the first try that may have been done. */
+  readonly since?: number | undefined
+  /** The try is sent once this has resolved. It never rejects. */
+  readonly ready?: Promise<void> | undefined
+  /** Called just before the try is sent. */
+  readonly onSend?: () => void
+}
+
 export class RemoteWrites {
   readonly #http: Http
   readonly #road: Road
   readonly #again: Again
   readonly #newId: () => string
+  readonly #seqs: SeenSeqs
 
   constructor(http: Http, road: Road, options: AgainOptions & { readonly newId: () => string }) {
     this.#http = http
     this.#road = road
     this.#again = new Again(options)
     this.#newId = options.newId
+    this.#seqs = new SeenSeqs(async (namespace, signal) => {
+      return (await road.call(root, { namespace }, signal)).seq
+    })
   }
 
   commit(transaction: Transaction, options: CommitOptions = {}): Promise<Committed> {
@@ -81,9 +101,16 @@ export class RemoteWrites {
     const said = { ...life, ...(meant ? { contentType } : {}) }
     const args = { key, ...said, ...(namespace === undefined ? {} : { namespace }) }
     const long = !(bytes instanceof Uint8Array)
-    return this.#write(options, [], (_, once) => {
-      const headers = { ...type, ...conditions, ...traceHeaders(options.trace), ...once }
-      return this.#http.upload(putKey, args, { headers, body: bytes, signal, long })
+    return this.#write(options, [], async (once) => {
+      if (once.ready) await joinAbort(once.ready, signal)
+      const headers = {
+        ...type,
+        ...conditions,
+        ...traceHeaders(options.trace),
+        ...sentHeaders(once),
+      }
+      const sent = this.#http.upload(putKey, args, { headers, body: bytes, signal, long })
+      return this.#seen(await sent, namespace)
     })
   }
 
@@ -106,9 +133,12 @@ export class RemoteWrites {
       ...{ ...conditions, ...number, ...traceHeaders(options.trace) },
       'content-type': 'application/octet-stream',
     }
-    return this.#write(options, [op], (_, once) =>
-      this.#http.upload(appendKey, args, { headers: { ...headers, ...once }, body: bytes, signal }),
-    )
+    return this.#write(options, [op], async (once) => {
+      if (once.ready) await joinAbort(once.ready, signal)
+      const ready = { ...headers, ...sentHeaders(once) }
+      const sent = this.#http.upload(appendKey, args, { headers: ready, body: bytes, signal })
+      return this.#seen(await sent, namespace)
+    })
   }
 
   /** Ends writes that wait to be sent again with ECLOSED. */
@@ -116,19 +146,49 @@ export class RemoteWrites {
     this.#again.dispose()
   }
 
-  /** Sends a write once, or with `exactlyOnce` or `resend` until it is answered. Appends of a
+  /** Sends a write once, or with `exactlyOnce` or `resend` until it is answered. Later appends of a
    *  producer, and a take that has a name, need no idempotency key for that. */
   async #write<T>(
     options: CommitOptions,
     ops: readonly Op[],
-    send: (idempotencyKey: string | undefined, headers: Headers) => Promise<T>,
+    send: (once: Once) => Promise<T>,
   ): Promise<T> {
-    const { exactlyOnce = false, idempotencyKey, signal } = options
+    const { exactlyOnce = false, idempotencyKey, idempotencySince: since, signal } = options
     const needsKey = exactlyOnce && !isDoneOnce(ops)
     const key = idempotencyKey ?? (needsKey ? this.#newId() : undefined)
-    const headers = key === undefined ? {} : idempotencyHeaders(key)
-    if (!isSentAgain(options)) return send(key, headers)
-    return this.#again.untilAnswered(() => send(key, headers), signal, { isKept: exactlyOnce })
+    const once: Once =
+      key === undefined ? {} : { key, headers: idempotencyHeaders(key, since), since }
+    if (!isSentAgain(options)) return send(once)
+    const isKept = { isKept: exactlyOnce }
+    if (key === undefined || since !== undefined) {
+      return this.#again.untilAnswered(() => send(once), signal, isKept)
+    }
+    return this.#again.untilAnswered(this.#sinceFirst(key, options, send), signal, isKept)
+  }
+
+  /** Makes a function that sends a write under its key. Each try notes the last seq that this client
+   *  had seen just before it, and a try behind one that may have been done sends the seq of that
+   *  one. */
+  #sinceFirst<T>(
+    key: string,
+    { namespace }: CommitOptions,
+    send: (once: Once) => Promise<T>,
+  ): (earlier: { readonly mayBeDone: boolean }) => Promise<T> {
+    let since = 0
+    const onSend = () => {
+      since = this.#seqs.last(namespace)
+    }
+    return ({ mayBeDone }) => {
+      if (mayBeDone) return send({ key, headers: idempotencyHeaders(key, since), since })
+      const ready = this.#seqs.renewed(namespace)
+      return send({ key, headers: idempotencyHeaders(key), ready, onSend })
+    }
+  }
+
+  /** Notes the seq of an answer. The seq of a repeat is that of the first time: an old one. */
+  #seen<T extends Committed | CommittedOp>(answer: T, namespace: string | undefined): T {
+    if (!answer.repeated) this.#seqs.see(answer.seq, namespace)
+    return answer
   }
 
   #commitOp(op: Op, options: PutOptions): Promise<CommittedOp> {
@@ -144,26 +204,33 @@ export class RemoteWrites {
     if (!isSentAgain(options) && options.idempotencyKey === undefined) {
       return this.#sendCommit(transaction, options, take, {})
     }
-    return this.#write(options, transaction.ops, (key, headers) =>
-      this.#sendCommit(transaction, options, take, { key, headers }),
+    return this.#write(options, transaction.ops, (once) =>
+      this.#sendCommit(transaction, options, take, once),
     )
   }
 
   #sendCommit<T>(
     transaction: Transaction,
     { namespace, signal, trace }: CommitOptions,
-    take: (committed: Committed) => T,
-    once: { readonly key?: string | undefined; readonly headers?: Headers },
+    result: (committed: Committed) => T,
+    once: Once,
   ): Promise<T> {
-    const { key: idempotencyKey, headers = {} } = once
-    const body = transaction
-    const overHttp = async (ready: object) => {
-      const args = { ...ready, namespace } as ArgsOf<typeof txn>
-      const traced = { ...headers, ...traceHeaders(trace) }
-      return take(await this.#http.call(txn, args, { signal, headers: traced }))
+    const { key: idempotencyKey, since: idempotencySince, ready, onSend } = once
+    if (ready) this.#road.hold(ready)
+    const take = (committed: Committed) => result(this.#seen(committed, namespace))
+    const overHttp = async (body: object) => {
+      // Without a wait it is encoded in this turn; behind one the caller may have changed it.
+      const own = ready ? copyOf(body) : body
+      if (ready) await joinAbort(ready, signal)
+      const args = { ...own, namespace } as ArgsOf<typeof txn>
+      const headers = { ...sentHeaders(once), ...traceHeaders(trace) }
+      return take(await this.#http.call(txn, args, { signal, headers }))
     }
-    const request = { spec: txn, namespace, body, idempotencyKey, signal, take, overHttp }
-    return this.#road.ask(trace === undefined ? request : { ...request, trace })
+    return this.#road.ask({
+      ...{ spec: txn, namespace, body: transaction, idempotencyKey, idempotencySince },
+      ...{ signal, take, overHttp, ...(onSend ? { onSend } : {}) },
+      ...(trace === undefined ? {} : { trace }),
+    })
   }
 }
 
@@ -194,6 +261,12 @@ function appendOf(key: string, value: Uint8Array, options: AppendOptions): Op {
   return { op: 'append', key, value, seal, producer, ttl, sliding, cap } as Op
 }
 
+/** Returns the headers of a try that is sent now. */
+function sentHeaders({ onSend, headers = {} }: Once): Headers {
+  onSend?.()
+  return headers
+}
+
 function isSentAgain({ exactlyOnce = false, resend = false }: CommitOptions): boolean {
   return exactlyOnce || resend
 }
@@ -203,7 +276,8 @@ function isDoneOnce(ops: readonly Op[]): boolean {
   const isAlone = ops.length === 1
   if (ops.length === 0) return false
   return ops.every((op) => {
-    if (op.op === 'append') return op.producer !== undefined
+    // A producer that was forgotten begins at 0 again.
+    if (op.op === 'append') return op.producer !== undefined && op.producer.seq > 0
     if (op.op !== 'lease' || op.action !== 'take') return false
     return op.takeId !== undefined && (isAlone || op.optional === true)
   })

@@ -133,17 +133,17 @@ export class GroupBuild implements Disposable {
   }
 
   /** Applies a transaction to the draft. Throws what `apply` throws, after it has undone the
-   *  transaction; EDQUOT; AnsweredBefore. */
+   *  transaction; EDQUOT; AnsweredBefore; EUNKNOWN (its answer was, or may have been, forgotten). */
   async apply(prepared: Prepared): Promise<Applied> {
     const { once, rights } = prepared
     // They stand until the next transaction sets its own.
     this.group.draft.rights = rights
     this.group.draft.right = 'lease'
-    const known = once ? answered(this.group, once) : takenBefore(this.group, prepared.ops)
+    const seq = this.#before.seq + this.#count
+    const known = once ? answered(this.group, once, seq) : takenBefore(this.group, prepared.ops)
     const answer = known && (await known)
     if (answer) return this.#again(answer)
     const { draft, meta, changed, appended } = this.group
-    const seq = this.#before.seq + this.#count
     const { size } = draft
     draft.begin()
     meta.begin()

@@ -17,6 +17,7 @@ import { decodeEvents, encodeEvents, notEvents } from './event.js'
 export { decodeEvents, EventPieces, encodeEvent, encodeEvents, parseEvent } from './event.js'
 export { eventsOfNdjson, fromNdjson, toJsonLine, toNdjson } from './ndjson.js'
 
+import { checkValue, list } from '../base/shape.js'
 import { join } from '../blob/blob.js'
 
 /** Appends events. They are durable when it resolves, with the `index` of their first blob, and the
@@ -30,6 +31,7 @@ export async function appendEvents(
   events: readonly Event[],
   options?: AppendEventsOptions,
 ): Promise<CommittedOp> {
+  checkValue('events', events, list)
   return appendPieces(kvs, key, encodeEvents(events), options)
 }
 

@@ -206,7 +206,7 @@ export async function listJobs(
   known: KnownJobs,
 ): Promise<JobPage> {
   const { after, limit = listDefault, states, name, signal } = options
-  if (!Number.isSafeInteger(limit) || limit < 1) {
+  if (!Number.isSafeInteger(limit) || limit < 1 || limit > jobsPageMax) {
     throw new TailraceError('EINVAL', `the limit of a page is 1 to ${jobsPageMax} jobs`)
   }
   if (after !== undefined && !isJobId(after)) {
@@ -218,14 +218,13 @@ export async function listJobs(
     return !states || states.some((state) => isOf(view, state))
   }
   const all = await jobTotals(kvs)
-  const max = Math.min(limit, jobsPageMax)
   if (states?.every((state) => state === 'submitted' || state === 'running')) {
     const open = known.live().filter((view) => matches(view) && (!after || view.id < after))
-    return { ...pageOf(open.reverse(), max), ...all }
+    return { ...pageOf(open.reverse(), limit), ...all }
   }
   const sought = states !== undefined || name !== undefined
   const page = await listNames(kvs, indexDirectory, {
-    limit: sought ? jobsPageMax : max,
+    limit: sought ? jobsPageMax : limit,
     ...(after === undefined ? {} : { after: mirrored(after) }),
   })
   const jobs: JobView[] = []
@@ -244,7 +243,7 @@ export async function listJobs(
       if (size > listSizeMax && next !== undefined) return { jobs, more: true, next, ...all }
       const view = known.view(id) ?? (await stillThere(kvs, id, stored, known.view))
       if (view && matches(view)) {
-        if (jobs.length === max && next !== undefined) return { jobs, more: true, next, ...all }
+        if (jobs.length === limit && next !== undefined) return { jobs, more: true, next, ...all }
         jobs.push(view)
       }
       next = id

@@ -154,10 +154,10 @@ export class KeyStore implements Keys, AsyncDisposable {
     transaction: Transaction,
     options: CommitOptions & Limited = {},
   ): Promise<Committed> {
-    const { namespace, transfer = false, signal, idempotencyKey } = options
+    const { namespace, transfer = false, signal } = options
     const { name } = this.namespace(namespace)
     const made = asCaller(prepare(transaction, { transfer }), options)
-    const prepared = onceUnder(idempotencyKey, transaction, made)
+    const prepared = onceUnder(options, transaction, made)
     // `await`, since a promise that is returned as it is takes three more turns of the microtasks.
     return await joinAbort(this.spaces.commit(name, prepared, signal), signal)
   }
@@ -168,7 +168,7 @@ export class KeyStore implements Keys, AsyncDisposable {
     options: PutOptions & Limited = {},
   ): Promise<CommittedOp> {
     const { committer } = this.spaces.find(options.namespace)
-    const { guards = [], contentType, signal, idempotencyKey, rights } = options
+    const { guards = [], contentType, signal, rights } = options
     const extra = valueOptionsOf(options)
     const held =
       typeof value === 'string' || value instanceof Uint8Array
@@ -178,7 +178,7 @@ export class KeyStore implements Keys, AsyncDisposable {
       const put = { op: 'put', key, value: held.whole } as const
       const transaction = { guards, ops: [extra ? { ...put, ...extra } : put] }
       const made = asCaller(prepare(transaction), options)
-      const whole = onceUnder(idempotencyKey, transaction, made)
+      const whole = onceUnder(options, transaction, made)
       return oneOp(await this.#submit(committer, whole, signal))
     }
     const upload = this.spaces.uploads.begin()
@@ -189,7 +189,7 @@ export class KeyStore implements Keys, AsyncDisposable {
       const made = prepareStoredPut(key, array, { contentType, guards, ...extra })
       const stored = asCaller(made, options)
       const asked = { guards, ops: [{ op: 'put', key, ...extra } as const] }
-      submitted = committer.submit(onceUnder(idempotencyKey, asked, stored))
+      submitted = committer.submit(onceUnder(options, asked, stored))
     } catch (error) {
       upload[Symbol.dispose]()
       throw error
@@ -212,7 +212,7 @@ export class KeyStore implements Keys, AsyncDisposable {
     const op = extra || producer ? { ...plain, ...extra, ...(producer && { producer }) } : plain
     const transaction = { guards, ops: [op] }
     const prepared = onceUnder(
-      options.idempotencyKey,
+      options,
       transaction,
       asCaller(prepare(transaction, { transfer }), options),
     )

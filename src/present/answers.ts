@@ -1,8 +1,10 @@
 /** Idempotency keys: a transaction that is sent again gets the answer of the first time, and is not
  *  applied again. See rfc/20, rules 5 to 7. `meta` keeps the answer at `answers/HASH`, where HASH
- *  is the hash of the idempotency key, and the HASH at `answer-order/SEQ`.
+ *  is the hash of the idempotency key, the HASH at `answer-order/SEQ`, and the newest seq whose answer
+ *  was forgotten at `answer-floor`.
  *  Invariant: the commit of a transaction writes its answer, so that neither is there
- *  without the other. */
+ *  without the other. A commit that forgets an answer raises the floor to its seq, so that each
+ *  transaction above the floor that came with a key has its answer here. */
 
 import {
   answerKeptMs,
@@ -18,6 +20,7 @@ import {
 import { corrupt, isCount } from '../base/stored.js'
 import { type Blobref, blobrefAt, digestSize, writeDigest } from '../blob/blobref.js'
 import type { Plain } from '../blob/codec.js'
+import type { Draft } from '../draft/draft.js'
 import type { DraftGroup } from '../draft/group.js'
 import {
   countOfRecords,
@@ -35,6 +38,8 @@ import { TailraceError } from '../error.js'
 const answersPath = ['answers'] as const
 /** The directory of the order of answers in `meta`. */
 export const answerOrderPath = ['answer-order'] as const
+/** The path of the floor of answers in `meta`. */
+export const answerFloorPath = ['answer-floor'] as const
 const seqDigits = 14
 
 /** The answer of a transaction, as `meta` keeps it. */
@@ -175,28 +180,70 @@ export class AnsweredBefore extends Error {
 }
 
 /** The idempotency key of a transaction, by its name, and the digest of the transaction. */
-export type Once = { readonly name: string; readonly digest: Uint8Array }
+export type Once = {
+  readonly name: string
+  readonly digest: Uint8Array
+  /** A seq of the namespace from before the transaction was first sent. Absent: this may be the
+   *  first time. */
+  readonly since?: number
+}
 
 type AnsweredGroup = Pick<DraftGroup, 'meta' | 'now'>
 
-/** Returns the answer that a transaction had before; undefined if it was not committed.
+/** Returns the answer that a transaction had before; undefined if it was not committed, or if nobody
+ *  says since when it may have been. `seq`: that of the namespace before the transaction.
  *  Throws EINVAL (another transaction was committed under that key), EUNKNOWN (its answer is
- *  no longer kept). */
+ *  no longer kept, or may have been forgotten since the transaction was first sent). */
 export async function answered(
   group: AnsweredGroup,
   once: Once,
+  seq: number,
 ): Promise<AnswerRecord | undefined> {
   const answer = await answerOf(group, once.name)
   const age = answer ? group.now - answer.time : answerMarkMs
-  if (!answer || age >= answerMarkMs) return undefined
-  const { digest, seq } = answer
+  if (!answer || age >= answerMarkMs) {
+    await checkSince(group, once, { seq, forgotten: answer?.seq ?? 0 })
+    return undefined
+  }
+  const { digest, seq: committed } = answer
   if (Buffer.compare(digest, once.digest) !== 0) {
-    const message = `another transaction was committed under this idempotency key, as seq ${seq}: take a new key`
-    throw new TailraceError('EINVAL', message, { failed: { state: { seq } } })
+    const message = `another transaction was committed under this idempotency key, as seq ${committed}: take a new key`
+    throw new TailraceError('EINVAL', message, { failed: { state: { seq: committed } } })
   }
   if (age < answerKeptMs) return answer
-  const message = `the transaction was committed as seq ${seq}, and its answer is no more kept: look at what is there`
-  throw new TailraceError('EUNKNOWN', message, { failed: { state: { seq } } })
+  const message = `the transaction was committed as seq ${committed}, and its answer is no more kept: look at what is there`
+  throw new TailraceError('EUNKNOWN', message, { failed: { state: { seq: committed } } })
+}
+
+/** Throws EUNKNOWN for a transaction without an answer that may have been committed since it was first
+ *  sent: an answer that was forgotten may have been its own. `forgotten`: the seq of the answer under
+ *  its key that counts as forgotten. A `since` above `seq` comes from another life of the namespace,
+ *  or from before a backup was restored, and says nothing of this one. */
+async function checkSince(
+  { meta }: AnsweredGroup,
+  { since }: Once,
+  { seq, forgotten }: { readonly seq: number; readonly forgotten: number },
+): Promise<void> {
+  if (since === undefined) return
+  const floor = Math.max(await answerFloorOf(meta), forgotten)
+  if (since >= floor && since <= seq) return
+  const why =
+    since > seq
+      ? `the namespace is at seq ${seq}, so that it was made anew or restored since then`
+      : `answers up to seq ${floor} were forgotten since then`
+  const message = `it is not known whether the transaction was committed after seq ${since}: ${why}; look at what is there`
+  throw new TailraceError('EUNKNOWN', message, { failed: { state: { floor } } })
+}
+
+/** Returns the newest seq whose answer was forgotten; 0 if none was. Throws ECORRUPT. */
+async function answerFloorOf(meta: Draft): Promise<number> {
+  const record = await getRecord(meta, answerFloorPath)
+  return record ? parseCount(record[0]) : 0
+}
+
+/** Notes that the answer of a seq was forgotten. */
+async function raiseAnswerFloor(meta: Draft, seq: number): Promise<void> {
+  if (seq > (await answerFloorOf(meta))) await setRecord(meta, answerFloorPath, [seq])
 }
 
 /** Keeps the answer of a transaction, in the draft of its own group. */
@@ -208,13 +255,16 @@ export async function keepAnswer(
   const { meta, now } = group
   const { name, digest } = once
   const before = await answerOf(group, name)
-  if (before) await removeRecord(meta, answerOrderEntry(before.seq))
+  if (before) {
+    await removeRecord(meta, answerOrderEntry(before.seq))
+    await raiseAnswerFloor(meta, before.seq)
+  }
   await setRecord(meta, answerPath(name), encodeAnswer({ ...answer, digest, time: now }))
   await setRecord(meta, answerOrderEntry(answer.seq), [name, now])
 }
 
 /** Forgets the oldest answers above the bounds, and up to `marksForgottenMax` that are older than
- *  `answerMarkMs`. REQUIRES: called once in a group that keeps answers, after its transactions. */
+ *  `answerMarkMs`, and raises the floor of answers to the newest of them. REQUIRES: called once in a group that keeps answers, after its transactions. */
 export async function forgetAnswers(
   group: AnsweredGroup,
   { countMax, sizeMax } = { countMax: answersMax, sizeMax: answersSizeMax },
@@ -222,16 +272,19 @@ export async function forgetAnswers(
   const { meta, now } = group
   let count = await countOfRecords(meta, answerOrderPath)
   let expired = 0
+  let floor = 0
   for await (const name of standingNames(meta, answerOrderPath)) {
     const [answer, time] = (await getRecord(meta, [...answerOrderPath, name])) ?? []
     if (typeof answer !== 'string' || typeof time !== 'number')
       throw corrupt('the record of an answer')
     const above = count > countMax || (await sizeOfRecords(meta, answersPath)) > sizeMax
-    if (!above && (now - time < answerMarkMs || ++expired > marksForgottenMax)) return
+    if (!above && (now - time < answerMarkMs || ++expired > marksForgottenMax)) break
     await removeRecord(meta, answerPath(answer))
     await removeRecord(meta, [...answerOrderPath, name])
+    floor = Number.parseInt(name, 16)
     count--
   }
+  if (floor > 0) await raiseAnswerFloor(meta, floor)
 }
 
 async function answerOf(group: AnsweredGroup, name: string): Promise<AnswerRecord | undefined> {

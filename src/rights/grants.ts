@@ -34,10 +34,12 @@ export class Grants implements Rights {
   readonly #name: string
   readonly #grants: readonly Grant[]
 
-  /** Parses grants; `token` is their token. Without a grant everything is refused. Throws EINVAL. */
+  /** Parses grants; `token` is their token. Without a grant everything is refused. Throws
+   *  EINVAL, E2BIG (more than `grantsMax`). */
   constructor(token: { readonly id: string; readonly name: string }, texts: readonly string[]) {
     if (texts.length > grantsMax) {
-      throw invalid(`a token has at most ${grantsMax} grants, not ${texts.length}`)
+      const message = `a token has at most ${grantsMax} grants, not ${texts.length}`
+      throw new TailraceError('E2BIG', message)
     }
     this.id = token.id
     this.texts = texts

@@ -76,6 +76,7 @@ const allowedHeaders = [
   'traceparent',
   'x-request-id',
   'idempotency-key',
+  'idempotency-since',
   'last-event-id',
   'producer-id',
   'producer-epoch',

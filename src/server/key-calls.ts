@@ -30,10 +30,12 @@ export function serveKeyCalls(routes: Routes): void {
   routes.serve(root, (args, call) =>
     call.context.store.root({ ...args, ...waiting(call, args.waitSeq) }),
   )
-  routes.serve(txn, ({ namespace, guards, ops, noMerge }, { context, idempotencyKey, trace }) => {
+  routes.serve(txn, ({ namespace, guards, ops, noMerge }, call) => {
     const isPlain = guards === undefined && noMerge === undefined
     const transaction = isPlain ? { ops } : { ops, ...defined({ guards, noMerge }) }
-    return context.store.commit(transaction, defined({ namespace, idempotencyKey, trace }))
+    const { context, idempotencyKey, idempotencySince, trace } = call
+    const once = { idempotencyKey, idempotencySince }
+    return context.store.commit(transaction, defined({ namespace, ...once, trace }))
   })
   routes.serve(
     read,

@@ -12,6 +12,7 @@ const meant: readonly RequestHeader[] = [
   'if-none-match',
   'tailrace-guards',
   'idempotency-key',
+  'idempotency-since',
   'producer-id',
   'producer-epoch',
   'producer-seq',

@@ -45,6 +45,7 @@ export type Call = {
   readonly trace?: string | undefined
   /** The part of the client in the backlogs of the server. */
   readonly backlog: Backlog | undefined
+  readonly idempotencySince?: number | undefined
   /** Calls `act` after the answer was sent. */
   readonly afterwards: (act: () => void) => void
 }
@@ -197,7 +198,7 @@ export class Routes {
   /** Parses the request of a frame, and takes the frame's body for its arguments. REQUIRES: called
    *  once for a frame. Throws EINVAL, E2BIG, EPERM (a reserved namespace). */
   asked(frame: CallFrame): AskedCall {
-    const { op, namespace, idempotencyKey, body = {} } = frame
+    const { op, namespace, idempotencyKey, idempotencySince, body = {} } = frame
     const served = this.#calls.get(op)
     if (!served) {
       throw invalid(`op must be one of ${[...controlNames, ...this.#calls.keys()].join(', ')}`)
@@ -208,6 +209,9 @@ export class Routes {
     }
     if (idempotencyKey !== undefined && !spec.headers?.includes('idempotency-key')) {
       throw invalid(`${op}.idempotencyKey means nothing: it does no harm twice, or cannot tell`)
+    }
+    if (idempotencySince !== undefined && idempotencyKey === undefined) {
+      throw invalid(`${op}.idempotencySince means nothing without idempotencyKey`)
     }
     try {
       const args = parseArgs(body) as Args & { namespace?: string }

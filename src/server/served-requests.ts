@@ -39,6 +39,7 @@ class PendingCall implements Call {
   readonly id: number
   readonly idempotencyKey: string | undefined
   readonly trace: string | undefined
+  readonly idempotencySince: number | undefined
   readonly context: ServerContext
   readonly backlog: Backlog
   readonly #signalOf: (call: PendingCall) => AbortSignal
@@ -49,7 +50,7 @@ class PendingCall implements Call {
   #after: (() => void)[] | undefined
 
   constructor(
-    { id, idempotencyKey }: CallFrame,
+    { id, idempotencyKey, idempotencySince }: CallFrame,
     { trace, context, backlog }: Pick<PendingCall, 'trace' | 'context' | 'backlog'>,
     signalOf: (call: PendingCall) => AbortSignal,
   ) {
@@ -58,6 +59,7 @@ class PendingCall implements Call {
     this.id = id
     this.idempotencyKey = idempotencyKey
     this.trace = trace
+    this.idempotencySince = idempotencySince
     this.#signalOf = signalOf
   }
 

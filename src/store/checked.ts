@@ -54,7 +54,14 @@ const scoped = { namespace: text, signal }
 const reading = { ...scoped, at, minSeq: count }
 const page = { limit: count }
 const expiry = { ttl: count, sliding: flag } satisfies { [name in keyof Required<Expiry>]: Rule }
-const writing = { ...scoped, idempotencyKey: text, exactlyOnce: flag, resend: flag, trace: text }
+const writing = {
+  ...scoped,
+  idempotencyKey: text,
+  idempotencySince: count,
+  exactlyOnce: flag,
+  resend: flag,
+  trace: text,
+}
 const bound = either(count, { is: (input) => input === null, expected: 'null' })
 
 const shapes = {
@@ -375,9 +382,17 @@ function checkRead({ index, from: begin, to }: ReadOptions = {}): void {
   throw invalid('options.index reads one blob: it does not go with from and to')
 }
 
-/** Throws EINVAL for two answers to a write that is not answered. */
-function checkAgain({ exactlyOnce, resend }: CommitOptions = {}): void {
+/** Throws EINVAL for two answers to a write that is not answered, and for a seq that belongs to no
+ *  idempotency key. */
+export function checkAgain({
+  exactlyOnce,
+  resend,
+  idempotencyKey,
+  idempotencySince,
+}: CommitOptions = {}): void {
   if (exactlyOnce && resend) throw invalid('options.resend means nothing beside exactlyOnce')
+  if (idempotencySince === undefined || idempotencyKey !== undefined) return
+  throw invalid('options.idempotencySince means nothing without idempotencyKey')
 }
 
 /** Throws EINVAL for an option that means nothing in the mode, unless it is false. */

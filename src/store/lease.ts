@@ -45,7 +45,7 @@ const takes = shapeOf<TakeLeaseOptions>({
 })
 const takesEach = shapeOf<TakeEachOptions>({ ...taken, exactlyOnce: flag, ifAbsent: flag })
 const finishes = shapeOf<FinishOptions>({
-  ...{ signal, noMerge: flag, transfer: flag, idempotencyKey: text },
+  ...{ signal, noMerge: flag, transfer: flag, idempotencyKey: text, idempotencySince: count },
   ...{ exactlyOnce: flag, resend: flag, trace: text },
 })
 const scopes = shapeOf<Scope>({ namespace: text, signal })

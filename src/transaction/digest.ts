@@ -4,6 +4,7 @@
  *  it came as text or bytes, whole or as a stream. A flag that is false counts as one that is
  *  left out. Pure. */
 
+import type { CommitOptions } from '../api/kvs.js'
 import type { Guard, Op } from '../api/transaction.js'
 import { encode, type Plain } from '../blob/codec.js'
 import { digestOf as hashOf, StreamHash } from '../blob/hash.js'
@@ -27,9 +28,15 @@ export type Asked = { readonly guards?: readonly Guard[]; readonly ops: readonly
 
 /** Adds an idempotency key to a prepared transaction; without a key it stays as it is. REQUIRES:
  *  `prepared` was made of `asked`, op by op. Throws EINVAL. */
-export function onceUnder(key: string | undefined, asked: Asked, prepared: Prepared): Prepared {
-  if (key === undefined) return prepared
-  return { ...prepared, once: { name: answerName(key), digest: digestOf(asked, prepared) } }
+export function onceUnder(
+  options: Pick<CommitOptions, 'idempotencyKey' | 'idempotencySince'>,
+  asked: Asked,
+  prepared: Prepared,
+): Prepared {
+  const { idempotencyKey, idempotencySince: since } = options
+  if (idempotencyKey === undefined) return prepared
+  const once = { name: answerName(idempotencyKey), digest: digestOf(asked, prepared) }
+  return { ...prepared, once: since === undefined ? once : { ...once, since } }
 }
 
 function digestOf(asked: Asked, prepared: Prepared): Uint8Array {

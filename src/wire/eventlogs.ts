@@ -46,7 +46,7 @@ export const appendEventlog = request({
   right: 'write',
   namespaced: true,
   query: { seal: optional(flag), ...capping },
-  headers: ['tailrace-guards', 'idempotency-key'],
+  headers: ['tailrace-guards', 'idempotency-key', 'idempotency-since'],
   upload: 'lines',
   answer: committedOp,
   errors: ['ECONFLICT', 'ESEALED', 'EISDIR', 'ENOTDIR', 'ENONS', 'EPERM', 'E2BIG', 'EDQUOT'],

@@ -92,6 +92,7 @@ export type CallFrame = {
   readonly idempotencyKey?: string | undefined
   /** The place of the request in a trace (W3C `traceparent`). */
   readonly trace?: string | undefined
+  readonly idempotencySince?: number | undefined
   /** All other arguments: those that HTTP has in the path, in the query or in the body. */
   readonly body?: unknown
 }
@@ -167,6 +168,7 @@ const call = asked<CallFrame>({
   namespace: optional(text),
   idempotencyKey: optional(text),
   trace: optional(text),
+  idempotencySince: optional(count),
   body: optional(anything),
 })
 const operation = answered<{ readonly op: string }>({ op: text })

@@ -96,7 +96,7 @@ export const capping = {
 const life = { ttl: optional(count), sliding: optional(flag), ...capping }
 const conditions = ['if-match', 'if-none-match'] as const satisfies readonly RequestHeader[]
 /** Headers of a write: its conditions and guards, and its idempotency key. */
-const writing = [...conditions, 'tailrace-guards', 'idempotency-key'] as const
+const writing = [...conditions, 'tailrace-guards', 'idempotency-key', 'idempotency-since'] as const
 const valueHeaders = ['etag', 'tailrace-seq', 'tailrace-count', 'tailrace-stat'] as const
 const missing = ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENONS', 'ECOMPACTED'] as const
 const refused = [

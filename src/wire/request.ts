@@ -39,6 +39,7 @@ export type RequestHeader =
   | 'range'
   | 'last-event-id'
   | 'idempotency-key'
+  | 'idempotency-since'
   | 'tailrace-guards'
   | 'producer-id'
   | 'producer-epoch'
@@ -132,10 +133,10 @@ export function request<const R extends RequestSpec>(spec: R): R {
 }
 
 /** Returns true if a request is served over the websocket too: its body and its answer are JSON,
- *  and no header but the idempotency key changes its meaning. */
+ *  and no header but those of the idempotency key changes its meaning. */
 export function isCall(spec: RequestSpec): boolean {
   const { headers = [], method, upload, download } = spec
-  const isPlain = headers.every((header) => header === 'idempotency-key')
+  const isPlain = headers.every((header) => header.startsWith('idempotency-'))
   return isPlain && method !== 'HEAD' && upload === undefined && download === undefined
 }
 

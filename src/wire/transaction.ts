@@ -257,7 +257,7 @@ export const txn = request({
   right: 'write',
   namespaced: true,
   inOrder: true,
-  headers: ['idempotency-key'],
+  headers: ['idempotency-key', 'idempotency-since'],
   body: transaction,
   answer: named('Committed', answered<Committed>({ ...committed, results: arrayOf(opResult) })),
   errors: [

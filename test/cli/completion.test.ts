@@ -32,7 +32,11 @@ describe('candidates', () => {
     ['commands by their beginning', ['at'], ['attach']],
     ['children of a group', ['ns', 's'], ['show']],
     ['no child behind an argument', ['jobs', 'rm', 'id', 'r'], []],
-    ['options by their beginning', ['put', 'k', '--idem'], ['--idempotency-key']],
+    [
+      'options by their beginning',
+      ['put', 'k', '--idem'],
+      ['--idempotency-key', '--idempotency-since'],
+    ],
     ['no option twice', ['put', '--ttl', '1s', '--tt'], []],
     ['an option that may be given many times', ['run', '--env', 'A=b', '--en'], ['--env']],
     ['options of the child only', ['ns', 'create', '--fr'], ['--from']],

@@ -68,6 +68,15 @@ describe('--idempotency-key', () => {
     const other = await sandbox.call(['put', 'i/key', 'other', '--idempotency-key', 'cli txn'])
     expect(other.stderr).toMatch(/^tailrace: EINVAL: another transaction/)
   })
+
+  it('with --idempotency-since: EUNKNOWN if it cannot be told', async () => {
+    const since = (seq: string) => ['--idempotency-key', 'cli since', '--idempotency-since', seq]
+    const late = await sandbox.call(['append', 'i/since', 'x', ...since('1000000')])
+    expect(late.stderr).toMatch(/^tailrace: EUNKNOWN: it is not known/)
+    const first = JSON.parse(await sandbox.ok(['append', 'i/since', 'x', '--json', ...since('1')]))
+    expect(first.result).toEqual({ index: 0, count: 1 })
+    expect((await sandbox.call(['put', 'k', 'v', '--idempotency-since', '1'])).code).toBe(2)
+  })
 })
 
 describe('--exactly-once', () => {

@@ -35,6 +35,8 @@ export class CuttingProxy {
   #heldWrites: { readonly upstream: Socket; readonly chunk: Buffer }[] | undefined
   /** Websockets that were opened through here so far, and the bytes that they brought from the server and to it. */
   sockets = 0
+  /** Connections that were cut at once, since it was closed. */
+  refused = 0
   socketBytes = 0
   askedBytes = 0
   /** The first lines of what came for clients that had gone. */
@@ -133,6 +135,7 @@ export class CuttingProxy {
 
   #accept(client: Socket): void {
     if (this.#closed) {
+      this.refused++
       client.destroy()
       return
     }

@@ -6,11 +6,14 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { Store } from '../../src/api/store.js'
+import { answerMarkMs } from '../../src/api/transaction.js'
 import { connect } from '../../src/client/node.js'
+import type { EmbeddedStore } from '../../src/open.js'
+import { TestClock } from '../clock.js'
 import { refusal, text } from '../kvs/expect.js'
 import { bundledPrograms } from '../support/programs.js'
-import type { CuttingProxy } from './cutting-proxy.js'
-import { fast, openSocket, type Serving, serveCutting } from './serving.js'
+import { CuttingProxy } from './cutting-proxy.js'
+import { fast, openSocket, type Serving, serve, serveCutting } from './serving.js'
 
 const ways = ['http', 'socket'] as const
 const programs = bundledPrograms({ producing: 'test/client/producing.ts' })
@@ -114,6 +117,7 @@ describe.each(ways)(
     })
 
     it('the answer of then comes, though the key has gone on', async () => {
+      await client.put('seen', 'x')
       proxy.loseAnswers(1, () => void store.put('k', 'newer'))
       const { repeated, result } = await client.append('k', 'x', { exactlyOnce })
       expect([repeated, result]).toEqual([true, { index: 0, count: 1 }])
@@ -127,6 +131,87 @@ describe.each(ways)(
       bytes.fill('x')
       await put
       expect(text(await store.get('k'))).toBe('mine')
+    })
+  },
+)
+
+describe.each(ways)(
+  'the answer is lost, and forgotten before the write is sent again (%s)',
+  (requests) => {
+    let clock: TestClock
+    let lossy: CuttingProxy
+    let kept: EmbeddedStore
+    let way: Store
+    beforeEach(async () => {
+      clock = new TestClock()
+      const own = await serve({}, { environment: clock })
+      kept = own.store
+      lossy = await CuttingProxy.start(own.directory, own.server.socket)
+      way = await connect(lossy.target, { reconnect: fast, requests })
+      if (requests === 'socket') await openSocket(way)
+      return async () => {
+        await way[Symbol.asyncDispose]()
+        await lossy[Symbol.asyncDispose]()
+        await own[Symbol.asyncDispose]()
+      }
+    })
+
+    /** Raises the floor of answers above 0. Over HTTP the client has seen no seq then; on the socket the
+     *  proxy would take the answer to its question for that of a write. */
+    async function raiseFloor(): Promise<void> {
+      await kept.append('before', 'x', { idempotencyKey: 'before' })
+      clock.advance(answerMarkMs)
+      await kept.append('before', 'x', { idempotencyKey: 'raises the floor' })
+      if (requests === 'socket') await way.put('seen', 'x')
+    }
+
+    const writes: readonly (readonly [string, (client: Store) => Promise<unknown>])[] = [
+      ['append', (each) => each.append('k', 'x', { exactlyOnce })],
+      ['large append', (each) => each.append('k', new Uint8Array(300_000), { exactlyOnce })],
+      ['put', (each) => each.put('k', 'x', { exactlyOnce })],
+      ['put of a stream', (each) => each.put('k', stream(), { exactlyOnce })],
+      ['commit', (each) => each.commit({ ops: [append] }, { exactlyOnce })],
+      [
+        'append under a key of its own',
+        (each) => each.append('k', 'x', { idempotencyKey: 'own', exactlyOnce }),
+      ],
+      ['append numbered 0', (each) => each.append('k', 'x', { producer: p(0), exactlyOnce })],
+      [
+        'first append of a producer',
+        (each) => each.producer('k', { epoch: 0 }).then((own) => own.append('x')),
+      ],
+    ]
+
+    it.each(writes)('%s: EUNKNOWN, and done once', async (_name, write) => {
+      await raiseFloor()
+      lossy.loseAnswers(1, () => clock.advance(answerMarkMs))
+      const { seq } = await kept.root()
+      expect(await refusal(write(way))).toMatchObject({
+        code: 'EUNKNOWN',
+        failed: { state: { floor: seq + 1 } },
+      })
+      expect(lossy.losing).toBe(0)
+      expect((await kept.root()).seq).toBe(seq + 1)
+    })
+
+    it.each(writes)(
+      '%s: an answer that is kept comes, though others are forgotten',
+      async (_name, write) => {
+        await raiseFloor()
+        const { seq } = await kept.root()
+        lossy.loseAnswers(1)
+        expect(await write(way)).toMatchObject({ seq: seq + 1 })
+        expect(lossy.losing).toBe(0)
+      },
+    )
+
+    it('a write that was never done is done, though others are forgotten', async () => {
+      await raiseFloor()
+      lossy.close()
+      const late = way.append('k', 'x', { exactlyOnce })
+      await expect.poll(() => lossy.refused).toBeGreaterThan(1)
+      lossy.open()
+      expect((await late).result).toEqual({ index: 0, count: 1 })
     })
   },
 )

@@ -30,6 +30,15 @@ const event = (n: number, size = 10): Event => ({
   context: { text: 'x'.repeat(size) },
 })
 
+test('events that are no array are EINVAL', async () => {
+  await using store = await open({})
+  for (const wrong of [undefined, null, 'event', 5, event(1), new Set([event(1)])]) {
+    expect(await codeOf(appendEvents(store, 'log', wrong as never))).toBe('EINVAL')
+    expect(await codeOf(store.eventlog('log').append(wrong as never))).toBe('EINVAL')
+  }
+  expect(await store.stat('log')).toBeUndefined()
+})
+
 test('a log of events is capped as it is written, and still one of whole events', async () => {
   await using store = await open({})
   await appendEvents(store, 'log', [event(1)], { cap: { keep: 2 } })

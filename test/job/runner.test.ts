@@ -162,6 +162,8 @@ test('list() is newest first, in pages, and the same as show()', async () => {
     more: false,
   })
   expect(await codeOf(jobs.runner.list({ limit: 0 }))).toBe('EINVAL')
+  expect(await codeOf(jobs.runner.list({ limit: 1_001 }))).toBe('EINVAL')
+  expect((await jobs.runner.list({ limit: 1_000 })).more).toBe(false)
   expect(await codeOf(jobs.runner.list({ after: 'x' }))).toBe('EINVAL')
 })
 

@@ -138,6 +138,61 @@ export function idempotencyContract(kvsOf: () => Kvs): void {
       }
     })
 
+    it('sent again since a seq, it is answered or done', async () => {
+      const { seq } = await kvs.append('log', 'first')
+      const again = { idempotencyKey: 'k', idempotencySince: seq }
+      const done = await kvs.append('log', 'x', again)
+      expect(done.result).toEqual({ index: 1, count: 2 })
+      expect(await kvs.append('log', 'x', again)).toEqual({ ...done, repeated: true })
+      // The seq is no part of the transaction.
+      for (const since of [0, done.seq, done.seq + 1_000]) {
+        const other = { idempotencyKey: 'k', idempotencySince: since }
+        expect(await kvs.append('log', 'x', other)).toEqual({ ...done, repeated: true })
+      }
+      const ops: Op[] = [{ op: 'append', key: 'log', value: 'y' }]
+      const put = await kvs.put('v', 'x', { ...again, idempotencyKey: 'put' })
+      expect((await kvs.commit({ ops }, { ...again, idempotencyKey: 'txn' })).seq).toBe(put.seq + 1)
+    })
+
+    it('since a seq that the namespace has not reached, it is EUNKNOWN, and not done', async () => {
+      const { seq } = await kvs.append('log', 'first')
+      const again = { idempotencyKey: 'k', idempotencySince: seq + 1 }
+      for (const call of [
+        () => kvs.append('log', 'x', again),
+        () => kvs.put('v', 'x', again),
+        () => kvs.commit({ ops: [{ op: 'put', key: 'v', value: 'x' }] }, again),
+      ]) {
+        expect(await refusal(call())).toMatchObject({
+          code: 'EUNKNOWN',
+          failed: { state: { floor: 0 } },
+        })
+      }
+      expect((await kvs.root()).seq).toBe(seq)
+      const reached = { ...again, idempotencySince: seq }
+      expect((await kvs.append('log', 'x', reached)).result).toEqual({ index: 1, count: 2 })
+    })
+
+    it('a seq without a key, or that is no seq, is EINVAL', async () => {
+      const ops: Op[] = [{ op: 'put', key: 'v', value: 'x' }]
+      const wrong: unknown[] = [
+        { idempotencySince: 0 },
+        { idempotencySince: 0, exactlyOnce: true },
+        ...[-1, 0.5, '0', null, Number.NaN].map((since) => {
+          return { idempotencyKey: 'k', idempotencySince: since }
+        }),
+      ]
+      for (const options of wrong as { readonly idempotencySince: number }[]) {
+        for (const call of [
+          () => kvs.put('v', 'x', options),
+          () => kvs.append('v', 'x', options),
+          () => kvs.commit({ ops }, options),
+        ]) {
+          expect(await refusal(call()), JSON.stringify(options)).toMatchObject({ code: 'EINVAL' })
+        }
+      }
+      expect(await kvs.stat('v')).toBeUndefined()
+    })
+
     it('a move of a key that is gone since is answered', async () => {
       await kvs.namespaces.create('other')
       await kvs.put('a', 'x', { namespace: 'other' })

@@ -18,6 +18,7 @@ import { emptyDir } from '../../src/treeobj/treeobj.js'
 import { TestClock } from '../clock.js'
 import { FlakyEngine } from '../engine/flaky.js'
 import { refusal } from './expect.js'
+import { fillAnswers } from './fill-answers.js'
 
 const append = (store: EmbeddedStore, idempotencyKey: string) =>
   store.append('log', 'x', { idempotencyKey })
@@ -76,6 +77,73 @@ describe('an answer', () => {
   })
 })
 
+describe('a write that is sent again since a seq', () => {
+  let clock: TestClock
+  let store: EmbeddedStore
+  beforeEach(async () => {
+    clock = new TestClock()
+    store = await openOn(new MemoryEngine(clock), { environment: clock })
+  })
+  afterEach(() => store[Symbol.asyncDispose]())
+
+  const again = (idempotencyKey: string, idempotencySince: number) =>
+    store.append('log', 'x', { idempotencyKey, idempotencySince })
+
+  it('is EUNKNOWN once its answer was forgotten for others, and nothing is done', async () => {
+    const { seq } = await append(store, 'lost')
+    await fillAnswers(store)
+    const refused = await refusal(again('lost', seq - 1))
+    expect(refused).toMatchObject({ code: 'EUNKNOWN', failed: { state: expect.anything() } })
+    const { floor } = (refused.failed?.state ?? {}) as { readonly floor: number }
+    expect(floor).toBeGreaterThanOrEqual(seq)
+    expect(await store.stat('log')).toMatchObject({ count: 1 })
+    expect((await again('new', floor)).repeated).toBeUndefined()
+    expect((await append(store, 'lost')).result).toEqual({ index: 2, count: 3 })
+  }, 60_000)
+
+  it('is EUNKNOWN once its answer is a week old, there still or not', async () => {
+    const { seq } = await append(store, 'lost')
+    await append(store, 'other')
+    clock.advance(answerMarkMs)
+    const unknown = (floor: number) => ({ code: 'EUNKNOWN', failed: { state: { floor } } })
+    expect(await refusal(again('lost', seq - 1))).toMatchObject(unknown(seq))
+    expect((await again('new', seq - 1)).repeated).toBeUndefined()
+    expect(await refusal(again('lost', seq))).toMatchObject(unknown(seq + 1))
+    expect(await refusal(again('newer', seq))).toMatchObject(unknown(seq + 1))
+    expect((await again('newer', seq + 1)).result).toEqual({ index: 3, count: 4 })
+  })
+
+  it('raises the floor when its key is taken anew after a week', async () => {
+    const { seq } = await append(store, 'k')
+    clock.advance(answerMarkMs)
+    const anew = await append(store, 'k')
+    expect(anew.seq).toBe(seq + 1)
+    expect(await refusal(again('other', seq - 1))).toMatchObject({
+      failed: { state: { floor: seq } },
+    })
+    expect(await again('k', seq)).toEqual({ ...anew, repeated: true })
+  })
+
+  it('the floor stays over a restart, and no copy or namespace made of it has one', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'tailrace-floor-'))
+    try {
+      const first = await open({ directory, environment: clock })
+      await append(first, 'lost')
+      clock.advance(answerMarkMs)
+      await append(first, 'other')
+      await first[Symbol.asyncDispose]()
+      await using second = await open({ directory, environment: clock })
+      const since = { idempotencyKey: 'lost', idempotencySince: 0 }
+      expect(await refusal(second.append('log', 'x', since))).toMatchObject({ code: 'EUNKNOWN' })
+      await second.namespaces.create('made', { from: { namespace: 'primary' } })
+      const { repeated } = await second.append('log', 'x', { ...since, namespace: 'made' })
+      expect(repeated).toBeUndefined()
+    } finally {
+      await rm(directory, { recursive: true })
+    }
+  })
+})
+
 describe('answers above a bound', () => {
   const bounds = { countMax: 5, sizeMax: 1_000_000 }
   const once = (at: number) => ({ name: `n${at}`, digest: new Uint8Array(32) })
@@ -99,7 +167,15 @@ describe('answers above a bound', () => {
     }
     const meta = new Draft(nodes, writer, dir)
     const left: number[] = []
-    for (let at = 1; at <= seq; at++) if (await answered({ meta, now: 0 }, once(at))) left.push(at)
+    for (let at = 1; at <= seq; at++)
+      if (await answered({ meta, now: 0 }, once(at), seq)) left.push(at)
+    const floor = left.length === seq ? 0 : (left[0] ?? seq + 1) - 1
+    const since = (at: number) => answered({ meta, now: 0 }, { ...once(seq + 1), since: at }, seq)
+    expect(await since(floor)).toBeUndefined()
+    if (floor > 0) {
+      const forgotten = { code: 'EUNKNOWN', failed: { state: { floor } } }
+      expect(await refusal(since(floor - 1))).toMatchObject(forgotten)
+    }
     const names: string[] = []
     for await (const name of standingNames(meta, answerOrderPath)) names.push(name)
     expect(names.map((name) => Number.parseInt(name, 16))).toEqual(left)

@@ -3,18 +3,26 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type OpResult, opsMax, producerResultsMax } from '../../src/api/transaction.js'
+import { systemEnvironment } from '../../src/base/environment.js'
 import { decode, encode } from '../../src/blob/codec.js'
 import { hashBlob } from '../../src/blob/hash.js'
-import { recordSizeMax } from '../../src/draft/meta.js'
+import { Content } from '../../src/content/content.js'
+import { Draft } from '../../src/draft/draft.js'
+import { recordSizeMax, setRecord } from '../../src/draft/meta.js'
+import { MemoryEngine } from '../../src/engine/memory.js'
 import {
   type AnswerRecord,
+  answered,
+  answerFloorPath,
   answerName,
   answerOrderEntry,
   decodeAnswer,
   encodeAnswer,
 } from '../../src/present/answers.js'
 import { decodeProducer, encodeProducer, type ProducerState } from '../../src/present/producers.js'
-import { inlineSizeMax } from '../../src/treeobj/treeobj.js'
+import { Nodes, NodeWriter } from '../../src/tree/nodes.js'
+import type { Key } from '../../src/treeobj/key.js'
+import { emptyDir, inlineSizeMax } from '../../src/treeobj/treeobj.js'
 import { refusal } from '../kvs/expect.js'
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
@@ -74,7 +82,27 @@ describe('the record of an answer', () => {
       ),
     )
     expect(answerOrderEntry(255)).toEqual(['answer-order', '000000000000ff'])
+    expect(answerFloorPath).toEqual(['answer-floor'])
     expect(answerName('a')).toBe(hashBlob(Buffer.from('a')).slice(7))
+  })
+
+  it('of the floor has golden bytes, and another one is ECORRUPT', async () => {
+    const nodes = new Nodes(new Content(new MemoryEngine(systemEnvironment)))
+    const meta = new Draft(nodes, new NodeWriter(nodes), emptyDir)
+    const ask = (since: number) => {
+      const once = { name: answerName('k'), digest: answer.digest, since }
+      return answered({ meta, now: 0 }, once, 1_000)
+    }
+    // [300]
+    await setRecord(meta, answerFloorPath, [300])
+    const { entry } = await meta.locate(answerFloorPath[0] as Key, { follow: false })
+    expect(entry?.type === 'val' && hex(entry.data)).toBe('91cd012c')
+    expect(await ask(300)).toBeUndefined()
+    expect(await refusal(ask(299))).toMatchObject({ code: 'EUNKNOWN' })
+    await setRecord(meta, answerFloorPath, [-1])
+    expect(await refusal(ask(300))).toMatchObject({ code: 'ECORRUPT' })
+    await setRecord(meta, answerFloorPath, [])
+    expect(await refusal(ask(300))).toMatchObject({ code: 'ECORRUPT' })
   })
 
   it('gives back every answer', () => {

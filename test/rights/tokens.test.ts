@@ -151,7 +151,6 @@ describe('access tokens', () => {
     ['an empty name', '', { grants: ['read'] }],
     ['a long name', 'x'.repeat(101), { grants: ['read'] }],
     ['no grant', 'ci', { grants: [] }],
-    ['65 grants', 'ci', { grants: Array.from({ length: 65 }, () => 'read') }],
     ['a short ttl', 'ci', { grants: ['read'], ttl: 999 }],
     ['a long ttl', 'ci', { grants: ['read'], ttl: 10 * 366 * 24 * 3_600_000 }],
     ['a rate of 0', 'ci', { grants: ['read'], rate: 0 }],
@@ -161,6 +160,17 @@ describe('access tokens', () => {
     const { store } = await opened()
     expect((await refusal(store.tokens.create(name, options))).code).toBe('EINVAL')
     expect(await store.tokens.list()).toEqual([])
+    await store.close()
+  })
+
+  it('with 65 grants are E2BIG, as over a server', async () => {
+    const { store } = await opened()
+    const grants = Array.from({ length: 65 }, () => 'read')
+    expect((await refusal(store.tokens.create('ci', { grants }))).code).toBe('E2BIG')
+    expect(await store.tokens.list()).toEqual([])
+    expect(await store.tokens.create('ci', { grants: grants.slice(1) })).toMatchObject({
+      id: expect.any(String),
+    })
     await store.close()
   })
 

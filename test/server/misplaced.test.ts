@@ -39,6 +39,7 @@ it.each([
 it.each([
   ['POST', '/v1/jobs', { 'idempotency-key': 'x' }],
   ['POST', '/v1/ns', { 'idempotency-key': 'x' }],
+  ['POST', '/v1/ns', { 'idempotency-since': '1' }],
   ['POST', '/v1/jobs', { 'tailrace-guards': '[]' }],
   ['POST', '/v1/content', { 'producer-id': 'x' }],
   ['PUT', '/v1/kv/log', { 'if-unmodified-since': 'Sat, 28 Nov 2026 00:00:00 GMT' }],

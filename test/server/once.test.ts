@@ -93,8 +93,38 @@ describe('Idempotency-Key', () => {
       headers: { origin: 'https://page.example', 'access-control-request-method': 'POST' },
     })
     const allowed = asked.headers['access-control-allow-headers']
-    for (const name of ['idempotency-key', 'producer-id', 'producer-epoch', 'producer-seq']) {
+    for (const name of [
+      'idempotency-key',
+      'idempotency-since',
+      'producer-id',
+      'producer-epoch',
+      'producer-seq',
+    ]) {
       expect(allowed).toContain(name)
+    }
+  })
+})
+
+describe('Idempotency-Since', () => {
+  const put = (headers: Record<string, string>) =>
+    serving.ask('PUT', '/v1/kv/since', { body: 'x', headers })
+  const since = (seq: string) => put({ ...key('since'), 'idempotency-since': seq })
+
+  it('goes with a key: EUNKNOWN above the seq of the namespace', async () => {
+    const { seq } = await serving.store.root()
+    const unknown = await since(`${seq + 1}`)
+    expectError(unknown, 500, 'EUNKNOWN')
+    expect(unknown.json).toMatchObject({ error: { failed: { state: { floor: 0 } } } })
+    expect(await serving.store.stat('since')).toBeUndefined()
+    const done = await since(`${seq}`)
+    expect(done.json).toMatchObject({ seq: seq + 1 })
+    expect((await since(`${seq}`)).json).toEqual({ ...(done.json as object), repeated: true })
+  })
+
+  it('without a key, and of another form, it is EINVAL', async () => {
+    expectError(await put({ 'idempotency-since': '0' }), 400, 'EINVAL', /Idempotency-Key/)
+    for (const wrong of ['-1', '1.5', '', 'x', '99999999999999999']) {
+      expectError(await since(wrong), 400, 'EINVAL', /idempotency-since/)
     }
   })
 })
@@ -184,6 +214,20 @@ describe('idempotencyKey of a txn frame', () => {
     expect(await ask(3, { body: { ops: [] } })).toMatchObject({ type: 'error', code: 'EINVAL' })
     expect(await ask(4, { idempotencyKey: '' })).toMatchObject({ type: 'error', code: 'EINVAL' })
     expect(await ask(5, { idempotencyKey: 5 })).toMatchObject({ type: 'error', code: 'EINVAL' })
+    for (const more of [
+      { idempotencyKey: undefined, idempotencySince: 0 },
+      { idempotencySince: -1 },
+    ]) {
+      expect(await ask(7, more)).toMatchObject({ type: 'error', code: 'EINVAL' })
+    }
+    const { seq } = await serving.store.root()
+    const since = { idempotencyKey: 'framed anew', idempotencySince: seq + 1 }
+    expect(await ask(8, since)).toMatchObject({
+      type: 'error',
+      code: 'EUNKNOWN',
+      failed: { state: { floor: 0 } },
+    })
+    expect(await ask(9, { ...since, idempotencySince: seq })).toMatchObject({ type: 'result' })
     expect(await ask(6, { op: 'read', body: { keys: [] } })).toMatchObject({
       type: 'error',
       code: 'EINVAL',
