@@ -71,17 +71,56 @@ export function keyFrames(
   watching: Watching,
   { from, end }: { readonly from: number; readonly end: LogPlace | undefined },
 ): AsyncGenerator<Uint8Array> {
-  const frames = framesOf(watching, end, function* (event) {
-    const { index, seq, more } = event
+  return streamOf(keyFramesOf(watching, { from, end }))
+}
+
+async function* keyFramesOf(
+  watching: Watching,
+  { from, end }: { readonly from: number; readonly end: LogPlace | undefined },
+): AsyncGenerator<string | Uint8Array> {
+  for await (const event of watching) {
+    if (event.type !== 'append') {
+      const text = frameOfOther(event, end)
+      if (text !== undefined) yield text
+      continue
+    }
     const skipped = Math.max(0, from - event.offset)
     // All bytes of this append are before `from`.
-    if (skipped > 0 && skipped >= event.data.length) return
-    const data = dataOf(event.data.subarray(skipped))
-    const offset = event.offset + skipped
-    const id = formatPlace(placeBehind(event))
-    yield { id, json: JSON.stringify({ index, offset, seq, data, ...(more && { more }) }) }
-  })
-  return streamOf(frames)
+    if (skipped > 0 && skipped >= event.data.length) continue
+    yield appendFrame(event, skipped)
+  }
+}
+
+/** Encodes the frame of an append, without its first bytes. Whoever waits for a slow client holds the event
+ *  and these bytes: no text of it. */
+function appendFrame(event: AppendEvent, skipped: number): Uint8Array {
+  const { index, seq, more } = event
+  const bytes = event.data.subarray(skipped)
+  const id = formatPlace(placeBehind(event))
+  const offset = event.offset + skipped
+  const head = `id: ${id}\ndata: {"index":${index},"offset":${offset},"seq":${seq},"data":`
+  const tail = `${more ? ',"more":true' : ''}}\n\n`
+  const data = JSON.stringify(dataOf(bytes))
+  const frame = Buffer.allocUnsafe(head.length + Buffer.byteLength(data) + tail.length)
+  let at = frame.write(head)
+  at += frame.write(data, at)
+  frame.write(tail, at)
+  return frame
+}
+
+/** Encodes an event of a watch of appends that is no append. Undefined if it is none of its stream. */
+function frameOfOther(
+  event: Exclude<WatchEvent, AppendEvent>,
+  end: LogPlace | undefined,
+): string | undefined {
+  if (event.type === 'live') {
+    // The id tells a client that got no append yet which place to come back to.
+    const { index, prefix } = event.position ?? {}
+    const known = end?.position.index === index && end?.position.prefix === prefix
+    return frameOf({ event: 'live', ...(known && end && { id: formatPlace(end) }), json: '{}' })
+  }
+  if (event.type !== 'end') return undefined
+  return frameOf({ event: 'end', json: JSON.stringify({ reason: event.reason }) })
 }
 
 /** Encodes the events of an eventlog. The stream ends after the first event with the name
@@ -91,7 +130,7 @@ export function eventlogFrames(
   waitEvent: string | undefined,
 ): AsyncGenerator<Uint8Array> {
   const splitter = new Splitter()
-  const frames = framesOf(watching, undefined, function* (append) {
+  const frames = framesOf(watching, function* (append) {
     let last: Event | undefined
     let over = false
     for (const event of splitter.push(append.data)) {
@@ -148,7 +187,6 @@ type Frame = { readonly id?: string; readonly event?: string; readonly json: str
  *  `batchSize`, since each piece takes a turn of its own. A frame `end` is the last one. */
 async function* framesOf(
   watching: Watching,
-  end: LogPlace | undefined,
   framesOfAppend: (event: AppendEvent) => Iterable<Frame>,
 ): AsyncGenerator<string> {
   for await (const event of watching) {
@@ -165,25 +203,22 @@ async function* framesOf(
       }
       if (text !== '') yield text
       if (over) return
-    } else if (event.type === 'live') {
-      // The id tells a client that got no append yet which place to come back to.
-      const { index, prefix } = event.position ?? {}
-      const known = end?.position.index === index && end?.position.prefix === prefix
-      yield frameOf({ event: 'live', ...(known && end && { id: formatPlace(end) }), json: '{}' })
-    } else if (event.type === 'end') {
-      yield frameOf({ event: 'end', json: JSON.stringify({ reason: event.reason }) })
+      continue
     }
+    const text = frameOfOther(event, undefined)
+    if (text !== undefined) yield text
   }
 }
 
 /** Encodes frames. The time after which to come back goes first. If the stream fails, a frame with
  *  the error goes last. */
-async function* streamOf(frames: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
+async function* streamOf(frames: AsyncIterable<string | Uint8Array>): AsyncGenerator<Uint8Array> {
   let begun = false
   try {
-    for await (const text of frames) {
-      yield Buffer.from(begun ? text : `retry: ${retryMs}\n\n${text}`)
+    for await (const frame of frames) {
+      if (!begun) yield Buffer.from(`retry: ${retryMs}\n\n`)
       begun = true
+      yield typeof frame === 'string' ? Buffer.from(frame) : frame
     }
   } catch (error) {
     // An error before the first event is answered in the envelope of rfc/12, rule 3.

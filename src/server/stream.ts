@@ -22,9 +22,9 @@ const streamHeaders = { 'cache-control': 'no-store, no-transform', 'x-accel-buff
 /** The time that bytes have to leave before their connection is reset, in ms. */
 const cutMs = 1_000
 
-/** The number of times that a piece of an event stream is in memory while it waits: its data, their text,
- *  the event in JSON, and its bytes. Streams with a heartbeat are event streams, or small. */
-const eventCopies = 4
+/** The number of times that a piece of an event stream is in memory while it waits: its event, and its
+ *  bytes. Streams with a heartbeat are event streams, or small. */
+const eventCopies = 2
 
 /** Returns a signal that is aborted when the client has gone, or when the server stops (ECLOSED).
  *  The request counts as a wait until its answer ends. Throws EBUSY. */
