@@ -17,9 +17,13 @@ import type { Gauged } from './siege-gauge.js'
 import { bulkCalls, type HostileOrder } from './siege-record.js'
 import { mebibytes, messageOf, percentile, SiegeServer } from './siege-server.js'
 
-/** The gates: the server's anonymous memory at most, and when the load is over. */
+/** The gates: the server's anonymous memory at most, also beside clients that never read, and when the load
+ *  is over. */
 export const overloadMemoryMax = 300 * 1024 * 1024
+const deafMemoryMax = 512 * 1024 * 1024
 export const restMemoryMax = 200 * 1024 * 1024
+/** The name of the phase of clients that never read. */
+const deafPhase = 'deaf clients'
 /** The time in which memory goes down to that, ms. */
 const restMsMax = 30_000
 
@@ -122,7 +126,7 @@ export async function overload(options: OverloadOptions): Promise<Overload> {
     log(`read again: ${checked.appends} appends, ${checked.keys} keys`)
     load.disconnect()
     const hostile = await server.fork(files.hostile, [port, token, `${seed}`])
-    await hold('deaf clients', async () => {
+    await hold(deafPhase, async () => {
       const kinds = deafKinds.map(({ name }) => name)
       hostile.send({ kinds, share } satisfies HostileOrder)
       await pause(deafMs)
@@ -150,7 +154,7 @@ export function problemsOf(found: Overload): readonly string[] {
     ...[capacity, flood, checked].flatMap(({ problems }) => problems),
     ...phases.flatMap(({ name, memoryMax, problems }) => [
       ...problems.map((problem) => `${name}: ${problem}`),
-      ...above(name, memoryMax, overloadMemoryMax),
+      ...above(name, memoryMax, name === deafPhase ? deafMemoryMax : overloadMemoryMax),
     ]),
     ...rest.flatMap((memory) => above('at rest', memory, restMemoryMax)),
     ...Object.keys(flood.refused)
