@@ -6,7 +6,7 @@
 
 import type { Environment } from '../base/environment.js'
 import { TailraceError, toTailraceError } from '../error.js'
-import { type LogFormat, type LogLevel, logLevelDefault, logLevels } from '../local/log-file.js'
+import { type LogFormat, type LogLevel, logLevelDefault } from '../local/log-file.js'
 import { statusOf } from '../wire/status.js'
 import { withoutSecrets } from './linked.js'
 
@@ -30,6 +30,9 @@ type Kind = {
   dropped: number
   timer?: Disposable
 }
+
+/** The importance of a level, 0 being the most important: each request asks for it. */
+const ranks: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 2, debug: 3 }
 
 /** The lines that a log has, and their form. */
 export type LogLines = {
@@ -88,7 +91,7 @@ export class Log {
 
   /** True if lines of the level are written. */
   takes(level: LogLevel): boolean {
-    return logLevels.indexOf(level) <= logLevels.indexOf(this.#level)
+    return ranks[level] <= ranks[this.#level]
   }
 
   /** Writes a line that no request has caused. */

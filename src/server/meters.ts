@@ -34,23 +34,33 @@ export class RequestMeter {
 
   /** Runs the work of a request, and counts its outcome. Throws what the work throws. */
   async during<T>(work: () => Promise<T>): Promise<T> {
-    const begun = this.#meters.timed()
+    const begun = this.begin()
     try {
       const answer = await work()
-      this.answered++
+      this.answer(begun)
       return answer
     } catch (error) {
-      this.fail(error)
+      this.fail(error, begun)
       throw error
-    } finally {
-      if (begun !== undefined) this.#meters.requestTook(this.name, begun)
     }
   }
 
-  /** Counts the error of a request. */
-  fail(thrown: unknown): void {
+  /** Returns the time at which a request begins, while somebody looks at times. */
+  begin(): number | undefined {
+    return this.#meters.timed()
+  }
+
+  /** Counts an answer. `begun`: the result of `begin`, if the request took a time. */
+  answer(begun?: number): void {
+    this.answered++
+    if (begun !== undefined) this.#meters.requestTook(this.name, begun)
+  }
+
+  /** Counts the error of a request. `begun`: see `answer`. */
+  fail(thrown: unknown, begun?: number): void {
     const { code } = toTailraceError(thrown)
     this.failed.set(code, (this.failed.get(code) ?? 0) + 1)
+    if (begun !== undefined) this.#meters.requestTook(this.name, begun)
   }
 }
 

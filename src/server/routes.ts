@@ -102,9 +102,15 @@ export class AskedCall {
     return this.#served.spec
   }
 
-  /** Runs the handler and resolves with its answer. Throws what the handler throws. */
+  /** The counts of this request over websockets. */
+  get meter(): RequestMeter {
+    return this.#served.meter
+  }
+
+  /** Runs the handler and resolves with its answer, which the caller counts. Throws what the handler
+   *  throws. */
   run(call: Call): Promise<unknown> {
-    return this.#served.meter.during(() => this.#served.handle(this.args, call))
+    return this.#served.handle(this.args, call)
   }
 
   /** Returns the answer if it is in memory; undefined if `run` must be called. Throws what the

@@ -278,23 +278,24 @@ export class ServedRequests {
 
   /** Answers a request, within a span if the frame names a place in a trace. Never throws. */
   async #answer(frame: CallFrame, asked: AskedCall): Promise<void> {
-    const span = servedSpan(frame.op, frame.trace)
+    const { meter } = asked
+    const span = frame.trace === undefined ? undefined : servedSpan(frame.op, frame.trace)
     const call = new PendingCall(
       frame,
       { trace: span?.parent, context: this.#context, backlog: this.#outbox.part },
       this.#signalOf,
     )
     this.#requests.set(call.id, call)
+    const timed = meter.begin()
     const begun = this.#context.log.takes('debug') ? performance.now() : undefined
     let outcome = 'ok'
     try {
-      const work = async () => {
-        if (isRead(asked)) await this.#read(asked, call)
-        else this.#deliver(call, await asked.run(call))
-      }
-      if (span) await span.during(work)
-      else await work()
+      if (span) await span.during(() => this.#work(asked, call))
+      else if (isRead(asked)) await this.#read(asked, call)
+      else this.#deliver(call, await asked.run(call))
+      meter.answer(timed)
     } catch (error) {
+      meter.fail(error, timed)
       this.#forget(call)
       this.fail(call.id, error, frame.op)
       outcome = toTailraceError(error).code
@@ -302,6 +303,11 @@ export class ServedRequests {
     if (begun !== undefined) this.#logEnd(frame, outcome, roundedMs(performance.now() - begun))
     this.#wakeIfQuiet()
     call.answered()
+  }
+
+  async #work(asked: AskedCall, call: PendingCall): Promise<void> {
+    if (isRead(asked)) await this.#read(asked, call)
+    else this.#deliver(call, await asked.run(call))
   }
 
   #deliver(call: PendingCall, body: unknown): void {
