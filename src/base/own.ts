@@ -55,13 +55,9 @@ export async function assertOwnSecret(path: string, directory: string): Promise<
  *  may open it. A file of root's may be open to its group, since nobody else can give it to a service that
  *  is not root's. `there` is the file that was opened. */
 export function assertSecretStats(path: string, there: Stats): void {
-  const user = process.geteuid?.()
+  const user = assertOwnOrRoots(path, there)
   if (user === undefined) return
   const { uid, mode } = there
-  if (uid !== 0 && uid !== user) {
-    const message = `${path} belongs to user ${uid}: give it to user ${user} or to root (chown)`
-    throw new TailraceError('EPERM', message)
-  }
   const closedTo = uid === user ? groupAndOthers : groupWrite | others
   if ((mode & closedTo) === 0) return
   const message = `others may use ${path} (mode ${modeText(there)}): chmod 600 it`
@@ -71,16 +67,20 @@ export function assertSecretStats(path: string, there: Stats): void {
 /** Throws EPERM if a file that is obeyed belongs to another user than this one or root, or if others may
  *  write it. `there` is the file that was opened. */
 export function assertObeyedStats(path: string, there: Stats): void {
-  const user = process.geteuid?.()
-  if (user === undefined) return
-  const { uid, mode } = there
-  if (uid !== 0 && uid !== user) {
-    const message = `${path} belongs to user ${uid}: give it to user ${user} or to root (chown)`
-    throw new TailraceError('EPERM', message)
-  }
+  if (assertOwnOrRoots(path, there) === undefined) return
+  const { mode } = there
   const isOpen = (mode & othersWrite) !== 0 || ((mode & groupWrite) !== 0 && !isOwnGroup(there))
   if (!isOpen) return
   const message = `others may write ${path} (mode ${modeText(there)}): chmod go-w it, once you know that all in it is yours`
+  throw new TailraceError('EPERM', message)
+}
+
+/** Returns the user of this process; undefined where the system has none. Throws EPERM if a file belongs to
+ *  another user than this one or root. */
+function assertOwnOrRoots(path: string, { uid }: Stats): number | undefined {
+  const user = process.geteuid?.()
+  if (user === undefined || uid === 0 || uid === user) return user
+  const message = `${path} belongs to user ${uid}: give it to user ${user} or to root (chown)`
   throw new TailraceError('EPERM', message)
 }
 
