@@ -11,6 +11,7 @@ import { createInterface } from 'node:readline'
 import type { TestContext } from 'vitest'
 import { WebSocket } from 'ws'
 import { deferred } from '../../src/base/deferred.js'
+import { Wakeup } from '../../src/base/wakeup.js'
 
 const program = '/usr/bin/chromium'
 
@@ -21,6 +22,8 @@ type Answer = {
   readonly result?: {
     readonly result?: { readonly value?: unknown }
     readonly exceptionDetails?: unknown
+    /** Of a navigation. */
+    readonly loaderId?: string
   }
 }
 
@@ -41,6 +44,9 @@ export class BrowserPage implements AsyncDisposable {
   readonly #profile: string
   readonly #socket: WebSocket
   readonly #asked = new Map<number, (answer: Answer) => void>()
+  /** The documents that were loaded, and what is woken with each. */
+  readonly #loaded = new Set<string>()
+  readonly #moved = new Wakeup()
   /** What the page threw, logged, and was refused. */
   readonly complaints: unknown[] = []
   /** The addresses that it asked for. */
@@ -72,7 +78,9 @@ export class BrowserPage implements AsyncDisposable {
     await once(socket, 'open')
     const page = new BrowserPage(child, profile, socket)
     for (const domain of ['Runtime', 'Log', 'Network', 'Page']) await page.#ask(`${domain}.enable`)
-    await page.#ask('Page.navigate', { url })
+    await page.#ask('Page.setLifecycleEventsEnabled', { enabled: true })
+    const { result } = await page.#ask('Page.navigate', { url })
+    await page.#untilLoaded(result?.loaderId ?? '')
     return page
   }
 
@@ -92,6 +100,11 @@ export class BrowserPage implements AsyncDisposable {
     await rm(this.#profile, { recursive: true, force: true, maxRetries: 10 })
   }
 
+  /** Waits until the scripts of a document have run. */
+  async #untilLoaded(loader: string): Promise<void> {
+    while (!this.#loaded.has(loader)) await this.#moved.wait(this.#moved.count)
+  }
+
   async #ask(method: string, params: object = {}): Promise<Answer> {
     const id = this.#asked.size + 1
     const answer = deferred<Answer>()
@@ -104,6 +117,11 @@ export class BrowserPage implements AsyncDisposable {
     if (id !== undefined) this.#asked.get(id)?.({ id, ...rest })
     if (method === 'Runtime.exceptionThrown' || method === 'Log.entryAdded') {
       this.complaints.push(params)
+    }
+    if (method === 'Page.lifecycleEvent') {
+      const { name, loaderId } = params as { readonly name: string; readonly loaderId: string }
+      if (name === 'load') this.#loaded.add(loaderId)
+      this.#moved.wake()
     }
     if (method === 'Network.requestWillBeSent') {
       const { request } = params as { readonly request: { readonly url: string } }
