@@ -6,8 +6,8 @@ import { LoopSlice } from '../base/loop-slice.js'
 import { canceled, isCode } from '../error.js'
 import type { WatchReader } from './reader.js'
 
-/** Makes the iterator of a watch, which ends the reader when `signal` is aborted. Leaving its loop, or `return()` at any time, also ends a `next()`
- *  that still waits. */
+/** Makes the iterator of a watch, which ends the reader when `signal` is aborted. Leaving its loop, or
+ *  `return()` at any time, also ends a `next()` that still waits. */
 export function watchingOf(reader: WatchReader, signal: AbortSignal | undefined): Watching {
   const events = eventsOf(reader, signal)
   let left = false
