@@ -264,7 +264,8 @@ export async function keepAnswer(
 }
 
 /** Forgets the oldest answers above the bounds, and up to `marksForgottenMax` that are older than
- *  `answerMarkMs`, and raises the floor of answers to the newest of them. REQUIRES: called once in a group that keeps answers, after its transactions. */
+ *  `answerMarkMs`, and raises the floor of answers to the newest of them. REQUIRES: called once in
+ *  a group that keeps answers, after its transactions. */
 export async function forgetAnswers(
   group: AnsweredGroup,
   { countMax, sizeMax } = { countMax: answersMax, sizeMax: answersSizeMax },

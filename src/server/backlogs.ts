@@ -128,7 +128,7 @@ export class Backlogs {
     const left = first ? first.movedAt + stalledMs - this.#monotonic() : stalledMs
     const late = new LightSignal()
     const stopTimer = startTimer(Math.max(1, left), () => late.abort())
-    // Where the time is up, the first one has stalled.
+    // After that time the first part has stalled, and the next pass ends its connection.
     await this.#moved.wait(seen, late).catch(() => {})
     stopTimer()
   }

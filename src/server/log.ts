@@ -147,7 +147,7 @@ export class Log {
     const time = new Date(this.#environment.now()).toISOString()
     if (this.#format === 'json') return JSON.stringify({ time, level, message, ...fields })
     const named = Object.entries(fields).map(([name, value]) => ` ${name}=${value}`)
-    // What somebody wrote begins no line of its own: a stack's lines, and any other, follow indented.
+    // Indents further lines, so that no text of a client looks like a line of the log.
     const [first = '', ...others] = message.replace(unsafe, codeOf).split('\n')
     return [`${time} ${level} ${first}${named.join('')}`, ...others].join('\n\t')
   }

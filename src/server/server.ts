@@ -285,7 +285,7 @@ class RunningServer implements Server {
     if (running + waiting === 0) return drained
     log.line(`waits up to ${stopJobsMs} ms for ${running} jobs that run, ${waiting} that wait`)
     await drained
-    // Those who follow the last job have its end to read.
+    // Clients that follow the last job still have its end to read.
     if (!this.#hurry.signal.aborted) await activity.finished(lingerMs)
   }
 

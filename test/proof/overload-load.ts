@@ -175,6 +175,7 @@ class SocketWriter extends Writer {
       for (const write of this.#pending.values()) this.failed(write, 'lost')
       this.#pending.clear()
       this.#socket = undefined
+      // Leaves the server a moment before the next try, as a client would.
       if (!this.over) setTimeout(() => void this.connect(), 500)
     })
     await Promise.race([once(socket, 'open'), once(socket, 'close')]).catch(() => {})
