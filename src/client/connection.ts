@@ -23,8 +23,7 @@ import { readAnswer } from './answer.js'
 import { delayOf } from './backoff.js'
 import { Calls, type SocketCall } from './calls.js'
 import { closedByDispose, type Http, unauthorized } from './http.js'
-import type { ClientTracing } from './tracing.js'
-import type { Socket, Transport } from './transport.js'
+import type { ClientTracing, Socket, Transport } from './transport.js'
 
 /** The time that a socket stays open after its last watch ended, if it carried no call, in ms. */
 const idleMs = 2_000

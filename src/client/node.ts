@@ -12,8 +12,14 @@ import { checkConnect, openClient } from './client.js'
 import { leaseThread } from './lease-thread.js'
 import { UnixAgent } from './node-agent.js'
 import { sendRequest } from './node-request.js'
-import type { ClientTracing } from './tracing.js'
-import type { HttpRequest, HttpResponse, Socket, SocketEvents, Transport } from './transport.js'
+import type {
+  ClientTracing,
+  HttpRequest,
+  HttpResponse,
+  Socket,
+  SocketEvents,
+  Transport,
+} from './transport.js'
 
 export * from '../api/api.js'
 
@@ -94,7 +100,7 @@ async function parseCa(ca: string | Uint8Array): Promise<Buffer> {
   try {
     if (pem.includes('-----BEGIN ') && new X509Certificate(pem)) return pem
   } catch {
-    // What cannot be parsed is refused below.
+    // A certificate that cannot be parsed is refused below.
   }
   throw new TailraceError('EINVAL', '`ca` has no certificate in PEM')
 }

@@ -14,7 +14,7 @@ import type { Connection } from './connection.js'
 import { Fifo } from './fifo.js'
 import type { Http } from './http.js'
 import { copyOf, smallSizeMax, smallSizeOf } from './small.js'
-import type { ClientTracing } from './tracing.js'
+import type { ClientTracing } from './transport.js'
 
 /** The largest number of writes, and of reads, that have no answer yet on the socket. Others wait
  *  for their turn. */

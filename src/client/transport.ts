@@ -5,7 +5,6 @@
  *  EUNKNOWN: nobody can tell), since that decides what may be sent again. */
 
 import { TailraceError } from '../error.js'
-import type { ClientTracing } from './tracing.js'
 
 /** A body. Bytes are sent with their length, a stream in chunks as they come (in browsers: as one
  *  Blob). */
@@ -51,6 +50,24 @@ export type HttpResponse = {
   bytes(sizeMax: number): Promise<Uint8Array>
   /** Drops the body, and ends the connection. */
   discard(): void
+}
+
+/** A span of a request, until its work has ended. */
+type SentSpan = {
+  /** Its place in the trace (W3C `traceparent`). */
+  readonly parent: string
+  readonly during: <T>(work: () => Promise<T>) => Promise<T>
+}
+
+/** The traces of a program that go on through its requests. Node has them (`node.ts`), browsers
+ *  have none. See rfc/29, rule 14. */
+export type ClientTracing = {
+  /** Begins the span of a request, below the active span. Undefined if there is none. */
+  readonly sent: (name: string) => SentSpan | undefined
+  /** Returns the place of the active span. Undefined if there is none. */
+  readonly active: () => string | undefined
+  /** Records that an event has come, and returns the place of that in the trace. */
+  readonly received: (trace: string) => string
 }
 
 /** The time that the handshake of a websocket may take, in ms. */
