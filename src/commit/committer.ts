@@ -55,7 +55,8 @@ export type CommitterPorts = BuildPorts & {
   readonly waiting: WaitingBudget
   /** Called with each new root, before its transactions are answered. */
   readonly moved: (namespace: LiveNamespace, root: Root) => void
-  /** Called with each group that became durable, before its transactions are answered. */
+  /** Called with each group that became durable, before its root is visible and its transactions
+   *  are answered. */
   readonly committed: (group: CommittedGroup) => void
 }
 
@@ -74,6 +75,8 @@ export class Committer {
   /** The end of the loop's present run; undefined while the queue is empty. */
   #running: Promise<void> | undefined
   #closed: TailraceError | undefined
+  /** The monotonic time at which the present group was last sent to the engine, in ms. */
+  #sentAt = 0
 
   constructor(ports: CommitterPorts, namespace: LiveNamespace) {
     this.#ports = ports
@@ -220,11 +223,8 @@ export class Committer {
         this.#giveBack(built.rest)
         ;({ ours, refused } = built)
         if (ours.length === 0) return
-        const begun = this.#ports.environment.monotonic()
         const head = await this.#send(built)
         if (head) {
-          const durableMs = this.#ports.environment.monotonic() - begun
-          this.#ports.committed(this.#measured(built, durableMs))
           await this.publish(built, head)
           for (const { waiting, error } of refused) waiting.answer.reject(toTailraceError(error))
           return
@@ -248,10 +248,12 @@ export class Committer {
     }
   }
 
-  /** Moves the namespace to the root of a stored group, or to a newer one, and answers the
-   *  group's transactions. REQUIRES: the engine has stored the group. `head`: the newest root and
+  /** Tells of a stored group, moves the namespace to its root, or to a newer one, and answers its
+   *  transactions. REQUIRES: the engine has stored the group. `head`: the newest root and
    *  revision since then. */
   async publish(built: Built, head: Pick<Head, 'root' | 'revision'>): Promise<void> {
+    // A namespace that only takes part in another's transaction has none: that one tells of all.
+    if (built.taken.length > 0) this.#ports.committed(this.#measured(built))
     await this.#ports.content.remember(built.blobs)
     this.#advance({ root: built.root, revision: head.revision })
     if (head.root.tx !== built.root.tx) this.follow(head)
@@ -305,9 +307,10 @@ export class Committer {
     return { taken, ...left, ...(await build.finish()) }
   }
 
-  /** Makes the part of an engine commit for a group. REQUIRES: the namespace is still at the root
-   *  that the group was built on. */
+  /** Makes the part of an engine commit for a group, and notes the time at which it is sent.
+   *  REQUIRES: the namespace is still at the root that the group was built on. */
   sending({ root, blobs, taken }: Built): Sending {
+    this.#sentAt = this.#ports.environment.monotonic()
     const { name, record, revision, root: before } = this.#namespace
     const { known: retained } = this.#namespace.retention
     const part: Part = {
@@ -327,7 +330,8 @@ export class Committer {
     return { count: this.#queue.length, size: this.#queueSize }
   }
 
-  #measured({ root, taken, blobs }: Built, durableMs: number): CommittedGroup {
+  #measured({ root, taken, blobs }: Built): CommittedGroup {
+    const durableMs = this.#ports.environment.monotonic() - this.#sentAt
     const size = blobs.reduce((sum, { bytes }) => sum + bytes.length, 0)
     const traced: TracedTransaction[] = []
     for (const { waiting, applied } of taken) {

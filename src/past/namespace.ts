@@ -44,7 +44,7 @@ export type TracedTransaction = {
 export interface StoreListener {
   /** Called when a new root is durable and visible. */
   moved?(namespace: LiveNamespace, root: Root): void
-  /** Called when a commit group is durable and visible. */
+  /** Called when a commit group is durable, before its root is visible. */
   committed?(group: CommittedGroup): void
   /** Called when a namespace was made, or has ended. */
   changed?(namespace: LiveNamespace): void

@@ -59,6 +59,19 @@ describe('metrics count', () => {
     expect(after.get(one)).toBe(before.get(one))
   })
 
+  it('a move between namespaces once', async () => {
+    await serving.store.namespaces.create('other')
+    await serving.store.put('from', 'value', { namespace: 'other' })
+    const op = { op: 'move', from: 'from', key: 'to', namespace: 'other' } as const
+    const before = await look()
+    await serving.store.commit({ ops: [op] })
+    const after = await look()
+    const by = (name: string) => (after.get(name) ?? 0) - (before.get(name) ?? 0)
+    expect(by('tailrace_commit_group_transactions_sum')).toBe(1)
+    expect(by('tailrace_commit_durable_seconds_count')).toBe(1)
+    expect(by('tailrace_commit_bytes_total')).toBeGreaterThan(0)
+  })
+
   it('requests, by name, way and code', async () => {
     const name = (way: string, code: string) =>
       `tailrace_requests_total{request="key.get",way="${way}",code="${code}"}`
