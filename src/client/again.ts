@@ -21,9 +21,9 @@ export class Again {
     this.#options = options
   }
 
-  /** Calls `send` until it is answered, and says if an earlier try may have been done. The number of
-   *  tries has no bound; the waits between them have those of the backoff. `isKept`: the server keeps the answer, so that a later try has that
-   *  of the first one. REQUIRES: a write that is sent twice is done once. Throws what the server says,
+  /** Calls `send` until it is answered, and says if an earlier try may have been done. The number
+   *  of tries has no bound; the waits between them have those of the backoff. `isKept`: the server
+   *  keeps the answer, so that a later try has that of the first one. REQUIRES: a write that is sent twice is done once. Throws what the server says,
    *  EUNKNOWN (a later try was refused, without a kept answer), ECLOSED (disposed), ECANCELED. */
   async untilAnswered<T>(
     send: (earlier: { readonly mayBeDone: boolean }) => Promise<T>,

@@ -129,10 +129,8 @@ export class RemoteWrites {
     const life = lifeQuery(options)
     if (!conditions || !number || !life) return this.#commitOp(op, options)
     const args = { key, ...sealed, ...life, ...(namespace === undefined ? {} : { namespace }) }
-    const headers = {
-      ...{ ...conditions, ...number, ...traceHeaders(options.trace) },
-      'content-type': 'application/octet-stream',
-    }
+    const type = { 'content-type': 'application/octet-stream' }
+    const headers = { ...type, ...conditions, ...number, ...traceHeaders(options.trace) }
     return this.#write(options, [op], async (once) => {
       if (once.ready) await joinAbort(once.ready, signal)
       const ready = { ...headers, ...sentHeaders(once) }
