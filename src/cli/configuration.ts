@@ -225,22 +225,12 @@ function fileValues(file: SourceFile, problems: string[]): Map<string, Candidate
     const message = 'data: the file of a data directory names none: remove the line'
     problems.push(`${path}:${own.line}:${own.column}: ${message}`)
   }
-  return new Map(
-    [...values].map(
-      ([
-        name,
-        {
-          found,
-          position: { line, column },
-        },
-      ]) => {
-        return [
-          name,
-          { found, origin: { from: 'file', place: `${path}:${line}:${column}` } },
-        ] as const
-      },
-    ),
-  )
+  const candidates = new Map<string, Candidate>()
+  for (const [name, { found, position }] of values) {
+    const place = `${path}:${position.line}:${position.column}`
+    candidates.set(name, { found, origin: { from: 'file', place } })
+  }
+  return candidates
 }
 
 function isOfFlags({ other, kind }: BrokenRule, chosen: ReadonlyMap<string, Candidate>): boolean {

@@ -9,7 +9,7 @@ import { readServerRecord, type ServerRecord, socketNow } from '../local/directo
 import { programVersion } from '../local/installation.js'
 import { isAlive, urlOf } from '../local/local.js'
 import { expiryWarningMs, readPair } from '../server/certificate.js'
-import { ConfigurationError, type UsageError } from './command.js'
+import { ConfigurationError, UsageError } from './command.js'
 import { checkConfiguration, describedServer } from './configuration-check.js'
 import { type Diagnosis, type Examined, fail, ok, warn } from './doctor-check.js'
 import { requestJson } from './server-request.js'
@@ -40,10 +40,8 @@ export async function lookAtConfiguration({
  *  error. */
 export function problemsOf(error: unknown): readonly string[] | undefined {
   if (error instanceof ConfigurationError) return error.problems
-  if (error instanceof TailraceError || (error as UsageError | undefined)?.name === 'UsageError') {
-    return [reasonOf(error)]
-  }
-  return undefined
+  const isTold = error instanceof TailraceError || error instanceof UsageError
+  return isTold ? [reasonOf(error)] : undefined
 }
 
 /** Judges the times of a certificate, in ms since 1970. */

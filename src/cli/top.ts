@@ -171,7 +171,7 @@ function linesOf(figures: Figures, url: string): readonly Line[] {
     store.size > 0 ? ` (${Math.round((100 * store.free) / store.size)} % of the disk)` : ''
   const names = requests.byName.slice(0, namesMax).map(({ name, rate }) => `${name} ${rate}`)
   return [
-    `${title('server')}${url}  ${figures.version}  up ${timeText(figures.upMs)}`,
+    `${title('server')}${url}  ${figures.version}  up ${upText(figures.upMs)}`,
     `${title('process')}cpu ${Math.round(figures.cpu * 100)} %  memory ${sizeText(figures.memory)}  event loop p99 ${figures.loopDelayMs}ms`,
     `${title('requests')}${requests.rate}/s  p99 ${timeOf(requests.p99Ms)}  errors ${requests.errors}/s  refused ${requests.refused}/s`,
     `${title('')}${names.join('  ') || 'none'}`,
@@ -211,7 +211,7 @@ function timeOf(time: number | undefined): string {
   return Number.isFinite(time) ? `${time}ms` : 'above 5s'
 }
 
-function timeText(time: number): string {
+function upText(time: number): string {
   const minutes = Math.floor(time / 60_000)
   if (minutes < 60) return `${minutes}m`
   const hours = Math.floor(minutes / 60)
