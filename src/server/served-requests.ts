@@ -290,9 +290,7 @@ export class ServedRequests {
     const begun = this.#context.log.takes('debug') ? performance.now() : undefined
     let outcome = 'ok'
     try {
-      if (span) await span.during(() => this.#work(asked, call))
-      else if (isRead(asked)) await this.#read(asked, call)
-      else this.#deliver(call, await asked.run(call))
+      await (span ? span.during(() => this.#work(asked, call)) : this.#work(asked, call))
       meter.answer(timed)
     } catch (error) {
       meter.fail(error, timed)
